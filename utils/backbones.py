@@ -152,7 +152,7 @@ INCEPTIONV3 = Backbone(
     cam_layer="mixed7c",
 )
 
-# Huang et al. (2017) count dense blocks and transitions; a block's output is its last concatenation.
+# Huang et al. (2017) count dense blocks and transitions; a block ends in its last concatenation.
 DENSENET121 = Backbone(
     name="densenet121",
     title="DenseNet-121",

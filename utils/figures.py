@@ -1,0 +1,201 @@
+"""What figures look like: one style, patchworks of images and curves over layers."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import matplotlib
+import numpy as np
+import pandas as pd
+from IPython import get_ipython
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+from utils.patches import NEOPLASTIC
+
+# Okabe and Ito's colours, which the colour-blind can tell apart, and a marker each.
+NETWORK_STYLES = {
+    "random": {"color": "#7f7f7f", "marker": "s", "linestyle": ":"},
+    "pretrained": {"color": "#0072b2", "marker": "o", "linestyle": "--"},
+    "finetuned": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
+}
+_STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+}
+
+
+def use_style() -> None:
+    """Set the style of all figures; in a notebook, show them as JPEG, which keeps it small."""
+    matplotlib.rcParams.update(_STYLE)
+    if get_ipython() is not None:
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85})
+
+
+def patchwork(
+    images: np.ndarray,
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 4,
+    title: str = "",
+    cell: float = 1.7,
+) -> Figure:
+    """Lay out images in a grid.
+
+    Parameters
+    ----------
+    images : array, (N, H, W, 3), uint8 or float in [0, 1]
+    titles : sequence of str, optional
+        One an image.
+    columns : int
+    title : str
+        Of the whole figure.
+    cell : float
+        Width of an image in inches.
+    """
+    titles = [""] * len(images) if titles is None else titles
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(cell * columns, (cell + 0.25) * rows + 0.4))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, image, text in zip(grid.flat, images, titles, strict=False):
+        axes.imshow(image)
+        axes.set_title(text, fontsize=8)
+    figure.suptitle(title)
+    return figure
+
+
+def channel_overview(
+    networks: Mapping[str, Mapping[str, np.ndarray]],
+    channels: Mapping[str, Sequence[int]],
+    *,
+    title: str = "",
+    cell: float = 0.95,
+) -> Figure:
+    """Show the same channels of several networks side by side, a layer a row.
+
+    Parameters
+    ----------
+    networks : mapping of str to (mapping of str to array, (n, H, W, 3))
+        Rendered images, by network and layer.
+    channels : mapping of str to sequence of int
+        Channel numbers, by layer.
+    """
+    count = max(len(numbers) for numbers in channels.values())
+    figure = Figure(
+        figsize=(cell * count * len(networks) + 1.2, (cell + 0.2) * len(channels) + 0.6)
+    )
+    parts = figure.subfigures(1, len(networks), squeeze=False)[0]
+    for part, (network, rendered) in zip(parts, networks.items(), strict=True):
+        part.suptitle(network)
+        grid = part.subplots(len(channels), count, squeeze=False)
+        for row, (layer, numbers) in zip(grid, channels.items(), strict=True):
+            for axes in row:
+                axes.set(xticks=[], yticks=[], frame_on=False)
+            for axes, image, number in zip(row, rendered[layer], numbers, strict=False):
+                axes.imshow(image)
+                axes.set_title(f"{number}", fontsize=7, pad=2)
+            row[0].set_ylabel(layer, fontsize=8)
+    figure.suptitle(title)
+    return figure
+
+
+def explanations(
+    images: np.ndarray,
+    overlays: Mapping[str, np.ndarray],
+    titles: Sequence[str],
+    *,
+    colormap: str = "jet",
+    title: str = "",
+    cell: float = 1.7,
+) -> Figure:
+    """Show patches, a row each, beside their heat maps, with the scale of the maps.
+
+    Parameters
+    ----------
+    images : array, (N, H, W, 3), uint8
+        Patches, possibly with outlines.
+    overlays : mapping of str to array, (N, H, W, 3), uint8
+        By method.
+    titles : sequence of str
+        One a patch.
+    """
+    figure = Figure(figsize=(cell * (1 + len(overlays)) + 0.8, (cell + 0.25) * len(images) + 0.5))
+    grid = figure.subplots(len(images), 1 + len(overlays), squeeze=False)
+    for index, row in enumerate(grid):
+        for axes in row:
+            axes.axis("off")
+        row[0].imshow(images[index])
+        row[0].set_title(titles[index], fontsize=8)
+        for axes, (method, laid) in zip(row[1:], overlays.items(), strict=True):
+            axes.imshow(laid[index])
+            axes.set_title(method, fontsize=8)
+    scale = figure.colorbar(
+        ScalarMappable(cmap=colormap), ax=grid, shrink=min(1, 2 / len(images)), pad=0.02
+    )
+    scale.set_label("evidence, share of the map's maximum")
+    figure.suptitle(title)
+    return figure
+
+
+def outline_nuclei(images: np.ndarray, masks: np.ndarray | None) -> np.ndarray:
+    """Draw the outlines of neoplastic nuclei, in yellow, on copies of the patches."""
+    images = images.copy()
+    for image, mask in zip(images, [] if masks is None else masks, strict=False):
+        neoplastic = np.uint8(mask == NEOPLASTIC)
+        contours, _ = cv2.findContours(neoplastic, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(image, contours, -1, (255, 255, 0), 1)
+    return images
+
+
+def r2_by_layer(table: pd.DataFrame, *, title: str = "", ylabel: str = "R²") -> Figure:
+    """Draw R2 by layer, a panel a concept and a curve a network.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``network``, ``layer``, ``concept``, ``r2`` and, for intervals and the band of the
+        shuffled concept, ``low``, ``high`` and ``null_high``.
+    """
+    concepts = list(dict.fromkeys(table["concept"]))
+    layers = list(dict.fromkeys(table["layer"]))
+    rows = -(-len(concepts) // 3)
+    figure = Figure(figsize=(10, 2.9 * rows + 0.6))
+    grid = figure.subplots(rows, 3, sharex=True, sharey=True, squeeze=False)
+    where = np.arange(len(layers))
+    for axes in list(grid.flat)[len(concepts) :]:
+        axes.axis("off")
+    for axes, concept in zip(grid.flat, concepts, strict=False):
+        for network, style in NETWORK_STYLES.items():
+            part = table[(table["concept"] == concept) & (table["network"] == network)]
+            if part.empty:
+                continue
+            part = part.set_index("layer").loc[layers]
+            axes.plot(where, part["r2"], label=network, markersize=4, **style)
+            if "low" in part:
+                axes.fill_between(
+                    where, part["low"], part["high"], color=style["color"], alpha=0.15, linewidth=0
+                )
+        if "null_high" in table:
+            null = table[table["concept"] == concept].groupby("layer")["null_high"].max()
+            axes.plot(where, null.loc[layers], color="black", linewidth=1, label="shuffled, 95 %")
+        axes.set(title=concept, ylim=(-0.25, 1.05))
+        axes.set_xticks(where, layers, rotation=90, fontsize=8)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.suptitle(title)
+    return figure
