@@ -1,11 +1,13 @@
 """Finetune a whole pretrained network to tell tumor from normal patches.
 
-``python -m utils.finetune inceptionv3`` makes what ``load_model("finetuned")`` reads.
+``python -m utils.finetune`` makes what ``load_model("finetuned")`` reads.
 """
 
 import argparse
+import contextlib
 import json
 import platform
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -270,17 +272,21 @@ def load_finetuned(
 
 
 def main() -> None:
-    """Finetune from the command line."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("backbone", nargs="?", default="auto", help="auto, inceptionv3, ...")
-    backbone = choose_backbone(parser.parse_args().backbone)
-    _, manifest = finetuned_model(backbone)
-    metrics = manifest["metrics"]
-    print(
-        f"finetuned {backbone}: held-out AUC {metrics['auc']:.3f}, accuracy "
-        f"{metrics['accuracy']:.3f} on {metrics['patches']} patches of "
-        f"{len(manifest['held_out'])} regions"
-    )
+    """Finetune from the command line, and print the backbone's name for scripts."""
+    parser = argparse.ArgumentParser(prog="python -m utils.finetune", description=main.__doc__)
+    parser.add_argument("--backbone", default="auto", help="auto, inceptionv3 or densenet121")
+    parser.add_argument("--seed", type=int, default=0, help="of the split and the training")
+    arguments = parser.parse_args()
+    with contextlib.redirect_stdout(sys.stderr):
+        backbone = choose_backbone(arguments.backbone)
+        _, manifest = finetuned_model(backbone, seed=arguments.seed)
+        metrics = manifest["metrics"]
+        print(
+            f"finetuned {get_backbone(backbone).title}: held-out AUC {metrics['auc']:.3f}, accuracy "
+            f"{metrics['accuracy']:.3f} on {metrics['patches']} patches of "
+            f"{len(manifest['held_out'])} regions"
+        )
+    print(backbone)
 
 
 if __name__ == "__main__":

@@ -396,7 +396,7 @@ def _finetuned(backbone: Backbone, folder: Path) -> Model:
     if not (path.exists() and manifest_path.exists()):
         raise WeightsUnavailable(
             f"there is no finetuned {backbone.title} in {path.parent}: make one with "
-            f"'python -m utils.finetune {backbone.name}' (some minutes), or give a path."
+            f"'python -m utils.finetune --backbone {backbone.name}' (some minutes), or give a path."
         )
     manifest = json.loads(manifest_path.read_text())
     digest = file_sha256(path)

@@ -1,6 +1,6 @@
 """Gradient ascent from noise to the images that maximise objectives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -91,6 +91,46 @@ def render_vis(
     return np.stack(snapshots)
 
 
+def render_channels(
+    model: Model,
+    channels: Mapping[str, Sequence[int]],
+    *,
+    size: int = 128,
+    steps: int = 128,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Render channels layer by layer, one batch a layer.
+
+    Parameters
+    ----------
+    model : Model
+    channels : mapping of str to sequence of int
+        Channel numbers, by layer.
+    size : int
+        Height and width in pixels.
+    steps : int
+        Of ascent.
+    seed : int
+        Of the first image of each batch; see `render_vis`.
+
+    Returns
+    -------
+    dict of str to array, (N, size, size, 3), float32 in [0, 1]
+        By layer, in the order of its channels.
+    """
+    rendered = {}
+    for layer, numbers in tqdm(channels.items(), desc=f"render {model.title}", unit="layer"):
+        start = image(size, batch=len(numbers), seed=seed)
+        rendered[layer] = render_vis(
+            model,
+            [objectives_module.channel(layer, number) for number in numbers],
+            lambda start=start: start,
+            thresholds=(steps,),
+            seed=seed,
+        )[-1]
+    return rendered
+
+
 def _step(
     model: Model,
     kinds: tuple,
@@ -145,12 +185,10 @@ def _redirect_relus(network: keras.Model) -> keras.Model:
         return tf.nn.relu(x), gradient
 
     def clone(layer: keras.Layer) -> keras.Layer:
-        if (
-            isinstance(layer, keras.layers.Activation)
-            and layer.activation is keras.activations.relu
-        ):
-            return keras.layers.Activation(relu, name=layer.name)
-        return layer.__class__.from_config(layer.get_config())
+        copy = layer.__class__.from_config(layer.get_config())
+        if getattr(layer, "activation", None) is keras.activations.relu:
+            copy.activation = relu
+        return copy
 
     copy = keras.models.clone_model(network, clone_function=clone)
     copy.set_weights(network.get_weights())
