@@ -108,7 +108,8 @@ import keras, tensorflow as tf
 from utils.lucid_bridge import import_lucid
 
 def state():
-    modules = {k: v for k, v in sys.modules.items() if k.partition(".")[0] in ("tensorflow", "keras")}
+    names = ("tensorflow", "keras")
+    modules = {k: v for k, v in sys.modules.items() if k.partition(".")[0] in names}
     return (modules, random.getstate(), str(np.random.get_state()), matplotlib.get_backend(),
             list(logging.getLogger().handlers), logging.getLogger().level, hasattr(tf, "contrib"))
 

@@ -281,11 +281,9 @@ def main() -> None:
         backbone = choose_backbone(arguments.backbone)
         _, manifest = finetuned_model(backbone, seed=arguments.seed)
         metrics = manifest["metrics"]
-        print(
-            f"finetuned {get_backbone(backbone).title}: held-out AUC {metrics['auc']:.3f}, accuracy "
-            f"{metrics['accuracy']:.3f} on {metrics['patches']} patches of "
-            f"{len(manifest['held_out'])} regions"
-        )
+        print(f"finetuned {get_backbone(backbone).title}:", end=" ")
+        print(f"held-out AUC {metrics['auc']:.3f}, accuracy {metrics['accuracy']:.3f}", end=" ")
+        print(f"on {metrics['patches']} patches of {len(manifest['held_out'])} regions")
     print(backbone)
 
 

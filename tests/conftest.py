@@ -1,0 +1,79 @@
+"""A tiny backbone, so that most tests take a second, and real networks where they matter."""
+
+import keras
+import numpy as np
+import pytest
+
+from utils.backbones import Backbone
+from utils.models import Model, add_head, choose_backbone
+from utils.patches import PatchSet, load_sample
+
+
+def _tiny_application(include_top=False, weights=None, input_shape=(None, None, 3)):
+    image = keras.Input(input_shape)
+    x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name="stem")(image)
+    x = keras.layers.Activation("relu", name="early_relu")(x)
+    x = keras.layers.Conv2D(6, 3, strides=2, padding="same", name="deep")(x)
+    x = keras.layers.Activation("relu", name="late_relu")(x)
+    return keras.Model(image, x)
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone() -> Backbone:
+    return Backbone(
+        name="tiny",
+        title="Tiny",
+        application=_tiny_application,
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+        minimum_size=8,
+        default_size=16,
+        layers={"early": "early_relu", "late": "late_relu"},
+        visualised_layers=("early", "late"),
+        cam_layer="late",
+    )
+
+
+@pytest.fixture
+def tiny_model(tiny_backbone) -> Model:
+    """A network without head whose kernels depend on nothing but this seed."""
+    network = tiny_backbone.build()
+    generator = np.random.default_rng(0)
+    for variable in network.trainable_variables:
+        variable.assign(generator.normal(0, 0.3, variable.shape).astype(np.float32))
+    return Model(network, tiny_backbone, "pretrained", "test", "")
+
+
+@pytest.fixture
+def tiny_classifier(tiny_model) -> Model:
+    network = add_head(tiny_model.network)
+    kernel = np.random.default_rng(1).normal(0, 1, (6, 1)).astype(np.float32)
+    network.get_layer("tumor").set_weights([kernel, np.float32([0.1])])
+    return Model(network, tiny_model.backbone, "finetuned", "test", "")
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def colored_patches() -> PatchSet:
+    """Two classes that differ in colour, four groups of each."""
+    generator = np.random.default_rng(3)
+    labels = np.repeat([0, 1], 32)
+    base = np.where(labels[:, None], [200, 60, 160], [120, 100, 200])[:, None, None, :]
+    pixels = np.clip(base + generator.normal(0, 20, (64, 16, 16, 3)), 0, 255).astype(np.uint8)
+    groups = np.array([f"slide{i // 8}" for i in range(64)])
+    return PatchSet(pixels, labels, groups, groups, np.full((64, 2), -1))
+
+
+@pytest.fixture(scope="session")
+def sample() -> PatchSet:
+    return load_sample()
+
+
+@pytest.fixture(scope="session")
+def real_backbone() -> str:
+    """InceptionV3 where its ImageNet weights can be had, else DenseNet-121."""
+    return choose_backbone("auto")

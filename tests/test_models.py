@@ -1,0 +1,223 @@
+import random
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from utils import models
+from utils.backbones import DENSENET121, INCEPTIONV3
+from utils.models import add_head, load_model, tumor_logit, unfold
+
+SIZE = 75
+
+
+@pytest.fixture(scope="module")
+def inception():
+    """A classifier with weights that tell one layer from another."""
+    network = add_head(INCEPTIONV3.build())
+    network.set_weights(load_model("random", seed=3).network.get_weights() + _head(2048))
+    return network
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def _head(width, units=1):
+    generator = np.random.default_rng(1)
+    kernel = generator.normal(0, 50, (width, units))
+    return [kernel.astype(np.float32), np.float32([0.2] * units)]
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _write_keras_2_weights(network, path):
+    """Write weights as Keras 2.1 did: groups in the order of layers, convolutions from 1 on."""
+    counts = {}
+    with h5py.File(path, "w") as file:
+        names = []
+        for layer in network.layers:
+            kind = {"Conv2D": "conv2d", "BatchNormalization": "batch_normalization"}.get(
+                type(layer).__name__
+            )
+            counts[kind] = counts.get(kind, 0) + 1
+            name = f"{kind}_{counts[kind]}" if kind else layer.name
+            names.append(name.encode())
+            group = file.create_group(name)
+            weights = [f"{name}/{w.name}:0".encode() for w in layer.weights]
+            group.attrs["weight_names"] = weights
+            for key, weight in zip(weights, layer.weights, strict=True):
+                group[key.decode()] = weight.numpy()
+        file.attrs["layer_names"] = names
+        file.attrs["keras_version"] = b"2.1.6"
+        file.attrs["backend"] = b"tensorflow"
+
+
+def test_random_depends_on_the_seed_alone():
+    random.seed(1)
+    before = random.getstate()
+    first, again, other = (load_model("random", "densenet121", seed=s) for s in (0, 0, 1))
+    assert random.getstate() == before
+    assert first.sha256 == again.sha256 != other.sha256
+    kernels = [w for w in first.network.trainable_variables if w.name == "kernel"]
+    limit = np.sqrt(6 / (np.prod(kernels[0].shape[:3]) + np.prod(kernels[0].shape[:2]) * 64))
+    assert 0.9 * limit < np.abs(kernels[0].numpy()).max() <= limit
+
+
+def test_densenet_is_pretrained():
+    network = load_model("pretrained", "densenet121").network
+    filters = network.get_layer("conv1_conv").kernel.numpy()
+    # Filters that learned from images are smooth: neighbouring weights correlate.
+    neighbours = np.corrcoef(filters[:, :-1].ravel(), filters[:, 1:].ravel())[0, 1]
+    assert neighbours > 0.5
+    assert network.get_layer("bn").moving_variance.numpy().std() > 0
+
+
+@pytest.mark.parametrize("kind", ["keras", "weights.h5", "keras 2 weights", "keras 2 model"])
+def test_checkpoints_give_the_same_probabilities(kind, inception, batch, tmp_path):
+    expected = inception(INCEPTIONV3.preprocess(batch), training=False).numpy()[:, 0]
+    if kind == "keras":
+        path = tmp_path / "classifier.keras"
+        inception.save(path)
+    elif kind == "weights.h5":
+        path = tmp_path / "classifier.weights.h5"
+        inception.save_weights(path)
+    elif kind == "keras 2 weights":
+        path = tmp_path / "tumor_classifier.h5"
+        _write_keras_2_weights(inception, path)
+    else:
+        path = tmp_path / "whole.h5"
+        inception.save(path)
+    model = load_model(path, "inceptionv3")
+    np.testing.assert_allclose(model.predict(batch), expected, atol=1e-5)
+    assert 0.02 < expected.std() or abs(expected[0] - expected[1]) > 1e-3
+
+
+def test_single_softmax_unit_is_read_as_a_sigmoid(batch, tmp_path):
+    network = keras.applications.InceptionV3(weights=None, classes=1, input_shape=(SIZE, SIZE, 3))
+    network.get_layer("predictions").set_weights(_head(2048))
+    path = tmp_path / "tumor_classifier.h5"
+    network.save(path)
+    model = load_model(path, "inceptionv3")
+    pooled = keras.Model(network.inputs[0], network.get_layer("avg_pool").output)
+    kernel, bias = _head(2048)
+    features = pooled(INCEPTIONV3.preprocess(batch), training=False).numpy()
+    np.testing.assert_allclose(
+        model.predict(batch), _sigmoid(features @ kernel + bias)[:, 0], atol=1e-5
+    )
+
+
+def _nested(kind, units, activation):
+    base = keras.applications.DenseNet121(
+        include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)
+    )
+    head = [
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dropout(0.5),
+        keras.layers.Dense(units, activation=activation),
+    ]
+    if kind == "sequential":
+        return keras.Sequential([keras.Input((SIZE, SIZE, 3)), base, *head])
+    image = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.RandomFlip()(image)
+    x = base(keras.layers.Rescaling(1 / 127.5, offset=-1)(x), training=False)
+    for layer in head:
+        x = layer(x)
+    return keras.Model(image, x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "units", "activation"),
+    [("sequential", 2, "softmax"), ("functional", 1, "sigmoid"), ("functional", 2, None)],
+)
+def test_nested_backbones_are_unfolded(kind, units, activation, batch, tmp_path):
+    network = _nested(kind, units, activation)
+    network.layers[-1].set_weights(_head(1024, units))
+    path = tmp_path / "nested.keras"
+    network.save(path)
+    model = load_model(path, "densenet121")
+    assert model.preprocesses == (kind == "functional")
+    inputs = batch.astype(np.float32) if model.preprocesses else DENSENET121.preprocess(batch)
+    outputs = network(inputs, training=False).numpy()
+    if activation is None:
+        expected = _sigmoid(outputs[:, 1] - outputs[:, 0])
+    else:
+        expected = outputs[:, -1]
+    np.testing.assert_allclose(model.predict(batch), expected, atol=1e-5)
+    inner = model.submodel(["dense2"], logit=True)(model.preprocess(batch), training=False)
+    assert inner["dense2"].shape[-1] == 512
+
+
+def test_unfolding_leaves_the_model_alone(batch):
+    network = _nested("sequential", 1, "sigmoid")
+    inputs = DENSENET121.preprocess(batch)
+    before = network(inputs, training=False).numpy()
+    flat = unfold(network)
+    for variable in flat.trainable_variables:
+        variable.assign(variable + 1)
+    np.testing.assert_array_equal(network(inputs, training=False).numpy(), before)
+
+
+def test_nested_weights_file(batch, tmp_path):
+    network = _nested("sequential", 1, "sigmoid")
+    path = tmp_path / "nested.weights.h5"
+    network.save_weights(path)
+    expected = network(DENSENET121.preprocess(batch), training=False).numpy()[:, 0]
+    model = load_model(path, "densenet121")
+    np.testing.assert_allclose(model.predict(batch), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "weights.h5"])
+def test_weights_of_another_network_are_refused(suffix, inception, tmp_path):
+    path = tmp_path / f"classifier.{suffix}"
+    (inception.save if suffix == "keras" else inception.save_weights)(path)
+    with pytest.raises(ValueError, match="DenseNet-121"):
+        load_model(path, "densenet121")
+
+
+def test_missing_files_and_names(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="expected 'random', 'pretrained'"):
+        load_model("finetunde")
+    with pytest.raises(models.WeightsUnavailable, match=r"utils\.finetune"):
+        load_model("finetuned", folder=tmp_path)
+    monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(tmp_path / "none.h5"))
+    with pytest.raises(FileNotFoundError, match=models.WEIGHTS_VARIABLE):
+        load_model("pretrained", "inceptionv3")
+    (tmp_path / "text.h5").write_text("no weights")
+    with pytest.raises(ValueError, match="not an HDF5 file"):
+        load_model(tmp_path / "text.h5")
+
+
+def test_auto_says_what_it_takes(monkeypatch, capsys):
+    monkeypatch.delenv(models.WEIGHTS_VARIABLE, raising=False)
+    monkeypatch.setattr(models, "_KERAS_FILE", "not_in_any_cache.h5")
+    monkeypatch.setattr(models, "_KERAS_URL", "http://127.0.0.1:9/not_there.h5")
+    assert models.choose_backbone("auto") == "densenet121"
+    said = capsys.readouterr().out
+    assert "DenseNet-121" in said and models.WEIGHTS_VARIABLE in said
+    with pytest.raises(models.WeightsUnavailable):
+        load_model("pretrained", "inceptionv3")
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.zeros((1, 99, 99, 3), np.float32), "float32"),
+        (np.zeros((99, 99, 3), np.uint8), "shape"),
+        (np.zeros((0, 99, 99, 3), np.uint8), "empty"),
+        (np.zeros((1, 74, 74, 3), np.uint8), "at least 75"),
+    ],
+)
+def test_images_that_do_not_fit(images, words, inception):
+    model = models.Model(inception, INCEPTIONV3, "finetuned", "", "")
+    with pytest.raises(ValueError, match=words):
+        model.predict(images)
+
+
+def test_networks_without_a_head(tiny_model):
+    with pytest.raises(ValueError, match="finetune first"):
+        tumor_logit(tiny_model.network)

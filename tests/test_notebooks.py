@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import papermill
+import pytest
+
+from utils.finetune import finetuned_model
+from utils.models import finetuned_paths
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted(ROOT.glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(real_backbone, sample, tmp_path_factory):
+    """A barely finetuned network; what it has learned does not matter here."""
+    folder = tmp_path_factory.mktemp("models")
+    patches = sample.select(np.arange(0, len(sample), 12))
+    finetuned_model(real_backbone, patches, folder=folder, epochs=1)
+    return finetuned_paths(real_backbone, folder)[0]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_without_outputs(notebook):
+    cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+
+
+def _run(name, tmp_path, backbone, **parameters):
+    results = tmp_path / "results"
+    papermill.execute_notebook(
+        ROOT / f"{name}.ipynb",
+        tmp_path / "executed.ipynb",
+        parameters={"BACKBONE": backbone, "RESULTS": str(results), **parameters},
+        cwd=ROOT,
+        progress_bar=False,
+        kernel_name="python3",
+    )
+    return {path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()}
+
+
+def test_visualize_channels(tmp_path, real_backbone, checkpoint):
+    files = _run(
+        *("visualize_channels_CNN", tmp_path, real_backbone),
+        **{"FINETUNED": str(checkpoint), "CHANNELS": 2, "SIZE": 80, "STEPS": 3},
+        LAYERS=["mixed5b", "mixed6a"] if real_backbone == "inceptionv3" else ["dense1", "dense2"],
+    )
+    for folder in (real_backbone, f"{real_backbone}_finetuned"):
+        assert {f"{folder}/overview.png", f"{folder}/channels.csv"} <= files
+        assert sum(f.startswith(f"{folder}/") and "/channel_" in f for f in files) == 4
+
+
+def test_lucid(tmp_path, real_backbone):
+    files = _run(
+        *("lucid_iv3", tmp_path, real_backbone),
+        **{"CHANNELS": 2, "SIZE": 80, "STEPS": 3},
+        LAYERS=["mixed5b"] if real_backbone == "inceptionv3" else ["dense1"],
+    )
+    folder = f"lucid_{real_backbone}"
+    assert {f"{folder}/overview.png", f"{folder}/channels.csv"} <= files and len(files) == 5
+
+
+def test_gradcam(tmp_path, real_backbone, checkpoint):
+    files = _run(
+        *("gradcam_plus", tmp_path, real_backbone),
+        **{"FINETUNED": str(checkpoint), "PATCH_SIZE": 150, "PER_CLASS": 2},
+    )
+    for method in ("gradcam", "gradcamplus"):
+        for name in ("tumor", "normal"):
+            folder = f"{method}/{real_backbone}/{name}"
+            assert f"{folder}_patchwork.png" in files
+            assert sum(file.startswith(f"{folder}/") for file in files) == 2
+
+
+def test_rcvs(tmp_path, real_backbone, checkpoint):
+    files = _run(
+        *("RCVs_analysis", tmp_path, real_backbone),
+        **{"FINETUNED": str(checkpoint), "PER_CLASS": 60, "FOLDS": 3, "SHUFFLES": 2},
+    )
+    names = {"measures.csv", "r2_in_sample.csv", "r2_in_sample.png"}
+    names |= {"r2_held_out.csv", "r2_held_out.png"}
+    assert files == {f"rcvs/{real_backbone}/{name}" for name in names}
