@@ -44,6 +44,10 @@ $(VENV)/installed: requirements.txt constraints.txt
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(RUN) -m ipykernel install --sys-prefix --display-name "Python 3 (feature reuse)" > /dev/null
+	@# TensorFlow's start-up messages belong in the terminal, not in the notebooks.
+	@kernel=$(VENV)/share/jupyter/kernels/python3/kernel.json; \
+	sed 's/"-f",/"--IPKernelApp.capture_fd_output=False", "-f",/' $$kernel > $$kernel.new; \
+	mv $$kernel.new $$kernel
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt

@@ -58,10 +58,9 @@ def _write_keras_2_weights(network, path):
 
 
 def test_random_depends_on_the_seed_alone():
-    random.seed(1)
-    before = random.getstate()
-    first, again, other = (load_model("random", "densenet121", seed=s) for s in (0, 0, 1))
-    assert random.getstate() == before
+    first = load_model("random", "densenet121", seed=0)
+    random.seed(1)  # from which Keras draws seeds of its own
+    again, other = (load_model("random", "densenet121", seed=s) for s in (0, 1))
     assert first.sha256 == again.sha256 != other.sha256
     kernels = [w for w in first.network.trainable_variables if w.name == "kernel"]
     limit = np.sqrt(6 / (np.prod(kernels[0].shape[:3]) + np.prod(kernels[0].shape[:2]) * 64))
@@ -69,11 +68,13 @@ def test_random_depends_on_the_seed_alone():
 
 
 def test_densenet_is_pretrained():
-    network = load_model("pretrained", "densenet121").network
-    filters = network.get_layer("conv1_conv").kernel.numpy()
+    neighbours = {}
+    for weights in ("random", "pretrained"):
+        network = load_model(weights, "densenet121").network
+        filters = network.get_layer("conv1_conv").kernel.numpy()
+        neighbours[weights] = np.corrcoef(filters[:, :-1].ravel(), filters[:, 1:].ravel())[0, 1]
     # Filters that learned from images are smooth: neighbouring weights correlate.
-    neighbours = np.corrcoef(filters[:, :-1].ravel(), filters[:, 1:].ravel())[0, 1]
-    assert neighbours > 0.5
+    assert abs(neighbours["random"]) < 0.1 < 0.3 < neighbours["pretrained"]
     assert network.get_layer("bn").moving_variance.numpy().std() > 0
 
 

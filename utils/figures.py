@@ -156,7 +156,7 @@ def outline_nuclei(images: np.ndarray, masks: np.ndarray | None) -> np.ndarray:
     for image, mask in zip(images, [] if masks is None else masks, strict=False):
         neoplastic = np.uint8(mask == NEOPLASTIC)
         contours, _ = cv2.findContours(neoplastic, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(image, contours, -1, (255, 255, 0), 1)
+        cv2.drawContours(image, contours, -1, (255, 255, 0), 2)
     return images
 
 

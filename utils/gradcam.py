@@ -10,6 +10,7 @@ import tensorflow as tf
 from utils.models import Model
 
 METHODS = ("gradcam", "gradcam++")
+TITLES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
 TARGETS = ("tumor", "normal")
 COLORMAPS = {"jet": cv2.COLORMAP_JET, "cividis": cv2.COLORMAP_CIVIDIS}
 

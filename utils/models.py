@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -369,7 +370,7 @@ def file_sha256(path: str | Path) -> str:
 def _random(backbone: Backbone, seed: int) -> Model:
     network = backbone.build()
     digest = hashlib.sha256()
-    # Explicit seeds: Keras' own draw would depend on, and advance, the process' global generator.
+    # Explicit seeds: Keras' own draw depends on what the process has drawn before.
     for index, variable in enumerate(network.trainable_variables):
         if variable.name == "kernel":
             initializer = keras.initializers.GlorotUniform(seed=100_003 * seed + index)
@@ -439,10 +440,12 @@ def _read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]
 
 def _load_weights(network: keras.Model, path: Path, backbone: Backbone) -> None:
     """Load a weights file, in which the backbone may be nested as one layer."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Keras only warns of layers that a file does not have.
+        warnings.filterwarnings("error", "Skipping nested container")
         try:
             network.load_weights(_flat_copy(Path(path), Path(folder)))
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, OSError, UserWarning) as error:
             raise ValueError(
                 f"{path} does not hold the weights of this {backbone.title} "
                 f"({_first_line(error)}): give a Keras weights file of that network."

@@ -108,8 +108,8 @@ class PatchSet:
         return self.select(which)
 
     def sample(self, per_class: int, *, seed: int = 0) -> "PatchSet":
-        """Draw at most `per_class` patches of each class, keeping their order."""
-        return self.select(_draw(self.labels, per_class, seed))
+        """Draw at most `per_class` patches of each class, evenly over groups, in their order."""
+        return self.select(_draw(self.labels, per_class, seed, self.groups))
 
     def split(self, *, folds: int = 3, seed: int = 0) -> tuple["PatchSet", "PatchSet"]:
         """Split into training and held-out patches, whole groups at a time.
@@ -440,13 +440,19 @@ def _sample_label(
     return int(neoplastic > 0)
 
 
-def _draw(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
-    """Sorted indices of at most `per_class` patches of each label."""
+def _draw(
+    labels: np.ndarray, per_class: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Sorted indices of at most `per_class` patches of each label, evenly over any groups."""
     if per_class < 1:
         raise ValueError(f"per_class is {per_class}; expected at least 1.")
-    generator = np.random.default_rng(seed)
-    shuffled = [generator.permutation(np.flatnonzero(labels == k)) for k in np.unique(labels)]
-    return np.sort(np.concatenate([indices[:per_class] for indices in shuffled]))
+    order = np.random.default_rng(seed).permutation(len(labels))
+    table = pd.DataFrame({"label": labels[order], "index": order})
+    if groups is not None:
+        # Every group's first patch comes before any group's second.
+        turn = table.groupby(["label", groups[order]]).cumcount()
+        table = table.iloc[np.argsort(turn.to_numpy(), kind="stable")]
+    return np.sort(table.groupby("label").head(per_class)["index"].to_numpy())
 
 
 def _nodes(root: h5py.Group | None) -> list[h5py.Group]:

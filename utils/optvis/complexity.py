@@ -20,8 +20,8 @@ def compressed_bytes(images: np.ndarray) -> np.ndarray:
 
 def channel_table(
     images: Mapping[str, np.ndarray],
-    activations: Mapping[str, np.ndarray],
     channels: Mapping[str, Sequence[int]],
+    features: Mapping[str, np.ndarray],
     responses: Mapping[str, np.ndarray],
 ) -> pd.DataFrame:
     """Compare what rendered images achieve with what real patches do.
@@ -30,10 +30,10 @@ def channel_table(
     ----------
     images : mapping of str to array, (n, H, W, 3), uint8
         Rendered images, by layer.
-    activations : mapping of str to array, (n, C)
-        Mean activation of every channel on these images.
     channels : mapping of str to sequence of int
-        The n channels rendered.
+        The n channels rendered, by layer, in the same order.
+    features : mapping of str to array, (total, C)
+        Mean activation of every channel on the images of all layers, one after the other.
     responses : mapping of str to array, (N, C)
         Mean activation of every channel on N real patches.
 
@@ -43,12 +43,13 @@ def channel_table(
         A row a channel: ``layer``, ``channel``, ``image`` (mean activation on its image),
         ``patches_mean``, ``patches_max`` (the same on the patches), ``bytes_per_pixel``.
     """
-    rows = []
+    rows, start = [], 0
     for layer, numbers in channels.items():
         sizes = compressed_bytes(images[layer])
         for index, number in enumerate(numbers):
             real = responses[layer][:, number]
-            achieved = activations[layer][index, number]
+            achieved = features[layer][start + index, number]
             rows.append((layer, number, achieved, real.mean(), real.max(), sizes[index]))
+        start += len(numbers)
     columns = ["layer", "channel", "image", "patches_mean", "patches_max", "bytes_per_pixel"]
     return pd.DataFrame(rows, columns=columns)

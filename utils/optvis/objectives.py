@@ -106,14 +106,14 @@ def sample_channels(
         Sorted channel numbers, by layer.
     """
     chosen = {}
-    for layer, response in responses.items():
+    for index, (layer, response) in enumerate(responses.items()):
         alive = np.flatnonzero(np.ptp(response, axis=0) > 0)
         if len(alive) < count:
             raise ValueError(
                 f"{layer} has {len(alive)} channels that vary over the patches; expected at least "
                 f"{count}."
             )
-        draw = np.random.default_rng(seed).permutation(alive)[:count]
+        draw = np.random.default_rng([seed, index]).permutation(alive)[:count]
         chosen[layer] = sorted(int(number) for number in draw)
     return chosen
 

@@ -68,9 +68,12 @@ def render_vis(
     images = param_f() if param_f else image(128, batch=len(objectives), seed=seed)
     _check(model, objectives, images)
     kinds, rows = objectives_module.tabulate(objectives)
-    step = _step(model, kinds, len(objectives), images, transforms, learning_rate)
+    move = transform_module.compose(
+        transform_module.standard() if transforms is None else transforms
+    )
+    step = _step(model, kinds, len(objectives), images, move, learning_rate)
     rows = tf.nest.map_structure(tf.constant, rows)
-    seeds = tf.range(seed, seed + len(objectives))
+    seeds = range(seed, seed + len(objectives))
     snapshots = []
     for number in tqdm(
         range(1, thresholds[-1] + 1),
@@ -80,7 +83,7 @@ def render_vis(
         mininterval=1,
         leave=False,
     ):
-        value = step(rows, seeds, tf.constant(number)).numpy()
+        value = step(rows, transform_module.draw(move, seeds, number)).numpy()
         if not np.isfinite(value).all():
             raise ValueError(
                 f"the objective is {value} at step {number}, with learning_rate={learning_rate}, "
@@ -136,24 +139,20 @@ def _step(
     kinds: tuple,
     count: int,
     images: Image,
-    transforms: Sequence[transform_module.Transform] | None,
+    move: transform_module.Transform,
     learning_rate: float,
 ) -> Callable[..., tf.Tensor]:
     """Compile a step of ascent: what varies between channels and steps comes in as tensors."""
-    move = transform_module.compose(
-        transform_module.standard() if transforms is None else transforms
-    )
     names = list(dict.fromkeys(layer for _, layer in kinds if layer != INPUT))
     network = _redirect_relus(model.submodel(names)) if names else None
     optimizer = keras.optimizers.Adam(learning_rate)
     optimizer.build(images.variables)
 
     @tf.function
-    def step(rows, seeds, number):
+    def step(rows, uniform):
         with tf.GradientTape() as tape:
             pixels = images()
-            seeds = tf.stack([seeds, tf.fill(tf.shape(seeds), number)], axis=-1)
-            moved = transform_module.apply(pixels, move, seeds)
+            moved = transform_module.apply(pixels, move, uniform)
             activations = {INPUT: pixels}
             if network is not None:
                 activations |= network(model.preprocess(255 * moved), training=False)

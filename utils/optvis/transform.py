@@ -1,62 +1,77 @@
 """Small random movements of the image, which keep optimisation from finding adversarial noise.
 
-A transform draws, for each image and step, an affine map from output to input coordinates. A chain
-of them is one map and is applied in one interpolation. Draws are stateless: the seed of the image
-and the number of the step decide them, so that an image does not depend on its batch.
+A transform turns uniform random numbers into an affine map from output to input coordinates, for
+each image by itself. A chain of transforms is one map and is applied in one interpolation.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
-# Draws for seeds (N, 2) the matrices (N, 3, 3), for coordinates from the image's centre in pixels.
-Transform = Callable[[tf.Tensor], tf.Tensor]
+
+@dataclass(frozen=True)
+class Transform:
+    """A random affine map.
+
+    Attributes
+    ----------
+    numbers : int
+        Random numbers that one image takes.
+    matrix : callable
+        Maps uniform numbers in [0, 1), ``(N, numbers)``, to matrices, ``(N, 3, 3)``, for x and y in
+        pixels from the image's centre.
+    """
+
+    numbers: int
+    matrix: Callable[[tf.Tensor], tf.Tensor]
 
 
 def jitter(pixels: int) -> Transform:
     """Shift by whole pixels, up to half of `pixels` each way (Lucid's ``jitter``)."""
 
-    def draw(seeds: tf.Tensor) -> tf.Tensor:
-        shift = _uniform(seeds, 2, 0, pixels + 1)
-        shift = tf.floor(tf.minimum(shift, float(pixels))) - pixels // 2
-        zero, one = _constants(seeds)
-        return _matrix([[one, zero, shift[:, 0]], [zero, one, shift[:, 1]]])
+    def matrix(uniform: tf.Tensor) -> tf.Tensor:
+        shift = tf.floor(uniform * (pixels + 1)) - pixels // 2
+        zero = tf.zeros_like(shift[:, 0])
+        return _matrix([[zero + 1, zero, shift[:, 0]], [zero, zero + 1, shift[:, 1]]])
 
-    return draw
+    return Transform(2, matrix)
 
 
 def random_scale(factors: Sequence[float]) -> Transform:
     """Scale by one of `factors`."""
 
-    def draw(seeds: tf.Tensor) -> tf.Tensor:
-        inverse = 1 / _choice(seeds, factors)
-        zero, _ = _constants(seeds)
+    def matrix(uniform: tf.Tensor) -> tf.Tensor:
+        inverse = 1 / _choose(uniform, factors)
+        zero = tf.zeros_like(inverse)
         return _matrix([[inverse, zero, zero], [zero, inverse, zero]])
 
-    return draw
+    return Transform(1, matrix)
 
 
 def random_rotate(degrees: Sequence[float]) -> Transform:
     """Rotate about the centre by one of `degrees`."""
 
-    def draw(seeds: tf.Tensor) -> tf.Tensor:
-        angle = _choice(seeds, degrees) * (3.14159265 / 180)
+    def matrix(uniform: tf.Tensor) -> tf.Tensor:
+        angle = _choose(uniform, degrees) * np.float32(np.pi / 180)
         cos, sin, zero = tf.cos(angle), tf.sin(angle), tf.zeros_like(angle)
         return _matrix([[cos, -sin, zero], [sin, cos, zero]])
 
-    return draw
+    return Transform(1, matrix)
 
 
 def compose(transforms: Sequence[Transform]) -> Transform:
     """Chain transforms, the first one first."""
 
-    def draw(seeds: tf.Tensor) -> tf.Tensor:
-        total = tf.eye(3, batch_shape=tf.shape(seeds)[:1])
-        for number, transform in enumerate(transforms):
-            total = total @ transform(seeds + tf.constant([0, 7919 * (number + 1)]))
+    def matrix(uniform: tf.Tensor) -> tf.Tensor:
+        total, used = tf.eye(3, batch_shape=tf.shape(uniform)[:1]), 0
+        for transform in transforms:
+            total = total @ transform.matrix(uniform[:, used : used + transform.numbers])
+            used += transform.numbers
         return total
 
-    return draw
+    return Transform(sum(transform.numbers for transform in transforms), matrix)
 
 
 def standard() -> list[Transform]:
@@ -69,19 +84,25 @@ def standard() -> list[Transform]:
     ]
 
 
-def apply(images: tf.Tensor, transform: Transform, seeds: tf.Tensor) -> tf.Tensor:
+def draw(transform: Transform, seeds: Sequence[int], step: int) -> np.ndarray:
+    """Draw the numbers of a step, ``(N, numbers)``, each image's from its own seed alone."""
+    rows = [np.random.default_rng([seed, step]).random(transform.numbers) for seed in seeds]
+    return np.array(rows, np.float32)
+
+
+def apply(images: tf.Tensor, transform: Transform, uniform: tf.Tensor) -> tf.Tensor:
     """Move images; what comes in from outside is grey, as behind Lucid's padding.
 
     Parameters
     ----------
     images : tensor, (N, H, W, 3), float32
     transform : Transform
-    seeds : tensor, (N, 2), int32
-        Of the draw, for each image.
+    uniform : tensor, (N, transform.numbers), float32
+        From `draw`.
     """
     shape = tf.shape(images)
     x, y = (tf.cast(shape[2], tf.float32) - 1) / 2, (tf.cast(shape[1], tf.float32) - 1) / 2
-    matrix = transform(seeds)
+    matrix = transform.matrix(uniform)
     # From coordinates about the centre to those about the corner, which the operation takes.
     shift_x = matrix[:, 0, 2] + x - matrix[:, 0, 0] * x - matrix[:, 0, 1] * y
     shift_y = matrix[:, 1, 2] + y - matrix[:, 1, 0] * x - matrix[:, 1, 1] * y
@@ -97,21 +118,9 @@ def apply(images: tf.Tensor, transform: Transform, seeds: tf.Tensor) -> tf.Tenso
     )
 
 
-def _uniform(seeds: tf.Tensor, count: int, low: float, high: float) -> tf.Tensor:
-    """Draw (N, count) numbers, row i from the seed i alone."""
-    return tf.vectorized_map(
-        lambda seed: tf.random.stateless_uniform((count,), seed, float(low), float(high)), seeds
-    )
-
-
-def _choice(seeds: tf.Tensor, options: Sequence[float]) -> tf.Tensor:
-    index = tf.cast(_uniform(seeds, 1, 0, len(options))[:, 0], tf.int32)
-    return tf.gather(tf.constant(options, tf.float32), tf.minimum(index, len(options) - 1))
-
-
-def _constants(seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    zero = tf.zeros(tf.shape(seeds)[0])
-    return zero, zero + 1
+def _choose(uniform: tf.Tensor, options: Sequence[float]) -> tf.Tensor:
+    index = tf.cast(tf.floor(uniform[:, 0] * len(options)), tf.int32)
+    return tf.gather(tf.constant(options, tf.float32), index)
 
 
 def _matrix(rows: list[list[tf.Tensor]]) -> tf.Tensor:
