@@ -41,7 +41,7 @@ lab: $(VENV)/installed
 
 $(VENV)/installed: requirements.txt constraints.txt
 	@echo "Installing into $(VENV) (about 2 minutes, 3 GB)"
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(RUN) -m ipykernel install --sys-prefix --display-name "Python 3 (feature reuse)" > /dev/null
 	@# TensorFlow's start-up messages belong in the terminal, not in the notebooks.
@@ -55,4 +55,4 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) models
+	rm -rf $(VENV)

@@ -16,6 +16,8 @@ def test_members_are_the_real_ones(tmp_path, monkeypatch):
     types = assets.path("hgsc", "hgsc_nest_type_mask.npz")
     assert types.is_relative_to(tmp_path)
     assert np.load(types)["nuc_raster"].shape == (1500, 1500)
+    (types.parent / "hgsc_nest.jpg").unlink()
+    assert assets.path("hgsc", "hgsc_nest.jpg").stat().st_size > 1e6
     assert "BSD 3-Clause" in (types.parent / "LICENSE").read_text()
     assert "histolytics" not in sys.modules
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.finetune import augment, evaluate, finetune, finetuned_model
+from utils.finetune import augment, evaluate, finetune, finetuned_model, held_out_patches
 from utils.models import finetuned_paths, load_model
 
 
@@ -47,8 +47,10 @@ def test_checkpoint_is_made_once_and_checked(sample, tmp_path):
     few = patches.images[:4]
     np.testing.assert_array_equal(model.predict(few), again.predict(few))
     assert manifest["metrics"]["auc"] > 0.5
-    assert not set(manifest["held_out"]) - set(patches.groups)
-    with pytest.raises(ValueError, match=r"seed = 0, not 1"):
+    unseen, known = held_out_patches(sample, weights, "densenet121")
+    assert known and set(unseen.groups) <= set(manifest["held_out"]) < set(sample.groups)
+    assert held_out_patches(sample, tmp_path / "other.h5", "densenet121") == (sample, False)
+    with pytest.raises(ValueError, match=r"'seed': 0.*not.*'seed': 1"):
         finetuned_model("densenet121", patches, folder=tmp_path, epochs=1, seed=1)
     with open(weights, "ab") as file:
         file.write(b"x")

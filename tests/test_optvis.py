@@ -136,6 +136,11 @@ def test_rendered_channels_beat_real_patches(sample, real_backbone):
 def test_constant_channels_are_not_drawn():
     responses = {"a": np.array([[1.0, 0, 2, 5], [1.0, 3, 2, 6]])}
     assert objectives.sample_channels(responses, 2) == {"a": [1, 3]}
+    many = {name: np.random.default_rng(0).random((3, 100)) for name in "bc"}
+    both = objectives.sample_channels(many, 5)
+    assert (
+        both["b"] != both["c"] and objectives.sample_channels({"c": many["c"]}, 5)["c"] == both["c"]
+    )
     with pytest.raises(ValueError, match="2 channels that vary"):
         objectives.sample_channels(responses, 3)
 

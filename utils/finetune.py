@@ -19,7 +19,7 @@ from skimage.color import hed2rgb, rgb2hed
 from sklearn.metrics import accuracy_score, roc_auc_score
 from tqdm.auto import tqdm
 
-from utils.backbones import get_backbone
+from utils.backbones import Backbone, get_backbone
 from utils.models import (
     MODELS_FOLDER,
     Model,
@@ -59,7 +59,7 @@ def finetune(
     epochs, batch_size, learning_rate
         Of the training.
     stain_jitter : float
-        Deviation of the factor on, and half of that of the shift of, each stain's density.
+        Deviation of the factor on, and ten times that of the shift of, each stain's density.
     seed : int
         Of the head, the order of the patches and their augmentation.
 
@@ -79,6 +79,11 @@ def finetune(
             f"patches have {counts.tolist()} of each class; expected some of normal and tumor."
         )
     model.check_images(patches.images)
+    if patches.images.shape[1] != patches.images.shape[2]:
+        raise ValueError(
+            f"patches are {patches.images.shape[1]} x {patches.images.shape[2]} pixels; finetuning "
+            "turns them by right angles: read square ones."
+        )
     make_deterministic(seed)
     base = keras.models.clone_model(model.network)
     base.set_weights(model.network.get_weights())
@@ -178,7 +183,7 @@ def evaluate(model: Model, patches: PatchSet) -> dict:
 
 
 def finetuned_model(
-    backbone: str,
+    backbone: str | Backbone,
     patches: PatchSet | None = None,
     *,
     folder: Path = MODELS_FOLDER,
@@ -216,22 +221,23 @@ def finetuned_model(
     weights_path.parent.mkdir(parents=True, exist_ok=True)
     patches = load_sample() if patches is None else patches
     pretrained = load_model("pretrained", backbone)
-    made_from = {
+    identity = {
         "backbone": backbone.name,
-        "data": {"source": patches.name, "sha256": patches.sha256, "patches": len(patches)},
-        "from": {"origin": pretrained.origin, "sha256": pretrained.sha256},
-        "seed": seed,
-        "options": options,
+        "data_sha256": patches.sha256,
+        "pretrained_sha256": pretrained.sha256,
+        "options": {**finetune.__kwdefaults__, **options, "seed": seed},
     }
     with FileLock(f"{weights_path}.lock"):
-        if not manifest_path.exists():
+        if not (manifest_path.exists() and weights_path.exists()):
             train, test = patches.split(seed=seed)
             model = finetune(pretrained, train, seed=seed, **options)
             with whole_file(weights_path) as scratch:
                 model.network.save_weights(scratch)
             manifest = {
-                **made_from,
+                **identity,
                 "sha256": file_sha256(weights_path),
+                "data": {"source": patches.name, "patches": len(patches)},
+                "pretrained_origin": pretrained.origin,
                 "held_out": sorted({str(group) for group in test.groups}),
                 "metrics": evaluate(model, test),
                 "versions": {
@@ -243,17 +249,46 @@ def finetuned_model(
             with whole_file(manifest_path) as scratch:
                 scratch.write_text(json.dumps(manifest, indent=1) + "\n")
     manifest = json.loads(manifest_path.read_text())
-    for key, value in made_from.items():
-        if manifest[key] != value:
+    for key, value in identity.items():
+        if manifest.get(key) != value:
             raise ValueError(
-                f"{manifest_path} was made with {key} = {manifest[key]}, not {value}: remove it to "
-                "finetune again, or give another folder."
+                f"{manifest_path} was made with {key} = {manifest.get(key)}, not {value}: remove "
+                "it to finetune again, or give another folder."
             )
     return load_model("finetuned", backbone, folder=folder), manifest
 
 
+def held_out_patches(
+    patches: PatchSet, weights: str | Path, backbone: str | Backbone
+) -> tuple[PatchSet, bool]:
+    """Keep the patches that a finetuned network has not been trained on, as far as it is known.
+
+    Parameters
+    ----------
+    patches : PatchSet
+    weights : str or Path
+        ``finetuned`` or the path of a checkpoint; beside it lies the manifest, if there is one.
+    backbone : str or Backbone
+
+    Returns
+    -------
+    patches : PatchSet
+        Of the groups that the manifest says were held out; all where it says nothing of them.
+    known : bool
+        Whether it did.
+    """
+    if weights == "finetuned":
+        path = finetuned_paths(backbone)[1]
+    else:
+        path = Path(str(weights).removesuffix(".weights.h5") + ".json")
+    groups = json.loads(path.read_text())["held_out"] if path.is_file() else []
+    if not np.isin(patches.groups, groups).any():
+        return patches, False
+    return patches.in_groups(groups), True
+
+
 def load_finetuned(
-    weights: str | Path = "finetuned", backbone: str = "inceptionv3", *, seed: int = 0
+    weights: str | Path = "finetuned", backbone: str | Backbone = "inceptionv3"
 ) -> Model:
     """Load a finetuned network: a checkpoint of one's own, or the sample's, made where missing.
 
@@ -261,13 +296,11 @@ def load_finetuned(
     ----------
     weights : str or Path
         ``finetuned``, or a path as in `utils.models.load_model`.
-    backbone : str
+    backbone : str or Backbone
         ``inceptionv3`` or ``densenet121``.
-    seed : int
-        Of the sample's split and training.
     """
     if weights == "finetuned":
-        return finetuned_model(backbone, seed=seed)[0]
+        return finetuned_model(backbone)[0]
     return load_model(weights, backbone)
 
 
@@ -275,11 +308,10 @@ def main() -> None:
     """Finetune from the command line, and print the backbone's name for scripts."""
     parser = argparse.ArgumentParser(prog="python -m utils.finetune", description=main.__doc__)
     parser.add_argument("--backbone", default="auto", help="auto, inceptionv3 or densenet121")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and the training")
     arguments = parser.parse_args()
     with contextlib.redirect_stdout(sys.stderr):
         backbone = choose_backbone(arguments.backbone)
-        _, manifest = finetuned_model(backbone, seed=arguments.seed)
+        _, manifest = finetuned_model(backbone)
         metrics = manifest["metrics"]
         print(f"finetuned {get_backbone(backbone).title}:", end=" ")
         print(f"held-out AUC {metrics['auc']:.3f}, accuracy {metrics['accuracy']:.3f}", end=" ")

@@ -53,9 +53,11 @@ def explain(
         If a method, target or layer does not exist, the layer has no spatial extent, the network
         no head, or the images are not what it takes.
     """
+    model.check_images(images)
+    methods = [methods] if isinstance(methods, str) else list(methods)
     unknown = [method for method in methods if method not in METHODS]
     if unknown or not methods:
-        raise ValueError(f"methods are {list(methods)}; known methods: {', '.join(METHODS)}.")
+        raise ValueError(f"methods are {methods}; known methods: {', '.join(METHODS)}.")
     if target not in TARGETS:
         raise ValueError(f"target is {target!r}; expected one of {', '.join(TARGETS)}.")
     layer = layer or model.backbone.cam_layer

@@ -102,6 +102,8 @@ class Model:
         logit : bool
             Add the log-odds of tumor under the key ``"logit"``.
         """
+        if isinstance(layers, str):
+            raise ValueError(f"layers is the string {layers!r}; expected a list of names.")
         outputs = {name: self.layer(name).output for name in layers}
         if logit:
             outputs["logit"] = self.logit
@@ -408,7 +410,7 @@ def _finetuned(backbone: Backbone, folder: Path) -> Model:
         )
     network = add_head(backbone.build())
     _load_weights(network, path, backbone)
-    origin = f"finetuned on {manifest['data']['source']} from {manifest['from']['origin']}"
+    origin = f"finetuned on {manifest['data']['source']} from {manifest['pretrained_origin']}"
     return Model(network, backbone, "finetuned", origin, digest)
 
 
@@ -429,10 +431,16 @@ def _read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]
     reference = backbone.build()
     for name in backbone.layers:
         expected = backbone.layer(reference, name).output.shape[-1]
-        found = backbone.layer(network, name).output.shape[-1]
+        try:
+            found = backbone.layer(network, name).output.shape[-1]
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not a {backbone.title}: it has no layer {name}. Give its own backbone."
+            ) from error
         if found != expected:
             raise ValueError(
-                f"{path} is not a {backbone.title}: {name} has {found} channels, not {expected}."
+                f"{path} is not a {backbone.title}: {name} has {found} channels, not {expected}. "
+                "Give its own backbone."
             )
     tumor_logit(network)
     return network, _preprocesses(network)
@@ -467,9 +475,15 @@ def _flat_copy(path: Path, folder: Path) -> Path:
 
 
 def _is_whole_model(path: Path) -> bool:
+    """Whether to read a file's architecture: not that of Keras 2, unless it has nested models."""
     try:
         with h5py.File(path) as file:
-            return "model_config" in file.attrs
+            if "model_config" not in file.attrs:
+                return False
+            version = file.attrs.get("keras_version", b"3")
+            version = version.decode() if isinstance(version, bytes) else version
+            nested = len(file["model_weights"].attrs["layer_names"]) < 20
+            return nested or not version.startswith(("1", "2"))
     except OSError as error:
         raise ValueError(f"{path} is not an HDF5 file: {_first_line(error)}.") from error
 
@@ -478,7 +492,7 @@ def _head_units(path: Path, backbone: Backbone) -> int:
     """Read the width of the only matrix in a weights file, which is the head's kernel."""
     shapes = []
     with h5py.File(path) as file:
-        file.visititems(
+        file.get("model_weights", file).visititems(
             lambda _, item: shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None
         )
     matrices = [shape for shape in shapes if len(shape) == 2]

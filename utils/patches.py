@@ -260,6 +260,11 @@ def load_hdf5(
                 )
             for node in found:
                 length = len(_check_patches(path, node["patches"]))
+                if "locations" in node and node["locations"].shape != (length, 2):
+                    raise ValueError(
+                        f"{path}{node.name}/locations has the shape {node['locations'].shape}; "
+                        f"expected ({length}, 2), as there are {length} patches."
+                    )
                 labels.append(np.full(length, label))
                 owners.append(np.full(length, len(nodes)))
                 rows.append(np.arange(length))
@@ -274,6 +279,9 @@ def load_hdf5(
             positions.append(node["locations"][wanted] if known else np.full((len(wanted), 2), -1))
         sources = [nodes[owner].name.split("/", 3)[-1] for owner in owners[chosen]]
         groups = [source.rsplit("/", 1)[0] for source in sources]
+        shapes = {image.shape[1:] for image in images}
+        if len(shapes) > 1:
+            raise ValueError(f"{path} has patches of several shapes, {shapes}: expected one.")
     return PatchSet(
         np.concatenate(images),
         labels[chosen],

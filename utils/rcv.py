@@ -85,9 +85,10 @@ def cross_validated_r2(
 ) -> pd.DataFrame:
     """Predict concept measures of regions that the regression has not seen.
 
-    Ridge regression on standardised features; the penalty is chosen within each training part
-    (leave-one-out, by generalised cross-validation). R2 is that of all held-out predictions
-    together, and it is negative where they are worse than the mean.
+    Ridge regression on standardised features; the penalty is chosen within each training part by
+    leaving out one patch at a time. Where patches overlap that favours small penalties, and the R2
+    of the held-out regions, which the choice never sees, is rather too low than too high. It is
+    the R2 of all held-out predictions together, negative where they are worse than the mean.
 
     Parameters
     ----------
@@ -100,7 +101,8 @@ def cross_validated_r2(
     folds : int
         Parts of the cross-validation.
     shuffles : int
-        Repetitions of every concept with its values shuffled over the patches: the null.
+        Repetitions of every concept with its values shuffled over the patches: the null, which
+        ignores that neighbouring patches are alike.
     bootstraps : int
         Draws of groups, with replacement, for the interval.
     seed : int

@@ -5,6 +5,7 @@ by numbers, and a list of them, one an image, is evaluated as one batch: their n
 positions, weights) are tensors, so that a graph which was traced for some channels serves all.
 """
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -83,13 +84,18 @@ def total_variation(layer: str = INPUT) -> Objective:
     return Objective([Term(_total_variation, layer)])
 
 
+def varying_channels(response: np.ndarray) -> np.ndarray:
+    """Numbers of the channels whose response, ``(N, C)``, is not the same for all N patches."""
+    return np.flatnonzero(np.ptp(response, axis=0) > 1e-5 * np.abs(response).max())
+
+
 def sample_channels(
     responses: Mapping[str, np.ndarray], count: int, *, seed: int = 0
 ) -> dict[str, list[int]]:
     """Draw channels of each layer among those whose response varies from patch to patch.
 
     A channel that is constant on every patch, as those of a branch without weights are, has no
-    image that excites it more, and is left out.
+    image that excites it more, and is left out. The draw of a layer does not depend on the others.
 
     Parameters
     ----------
@@ -106,14 +112,15 @@ def sample_channels(
         Sorted channel numbers, by layer.
     """
     chosen = {}
-    for index, (layer, response) in enumerate(responses.items()):
-        alive = np.flatnonzero(np.ptp(response, axis=0) > 0)
+    for layer, response in responses.items():
+        alive = varying_channels(response)
         if len(alive) < count:
             raise ValueError(
                 f"{layer} has {len(alive)} channels that vary over the patches; expected at least "
                 f"{count}."
             )
-        draw = np.random.default_rng([seed, index]).permutation(alive)[:count]
+        own_seed = [seed, zlib.crc32(layer.encode())]  # whatever other layers are asked for
+        draw = np.random.default_rng(own_seed).permutation(alive)[:count]
         chosen[layer] = sorted(int(number) for number in draw)
     return chosen
 

@@ -59,7 +59,7 @@ def render_vis(
         of images and objectives differ, or the objective becomes NaN.
     """
     objectives = [objectives] if isinstance(objectives, Objective) else list(objectives)
-    thresholds = sorted(thresholds)
+    thresholds = sorted(set(thresholds))
     if not objectives or not thresholds or thresholds[0] < 1:
         raise ValueError(
             f"{len(objectives)} objectives and thresholds={thresholds}: expected at least one of "

@@ -86,8 +86,8 @@ def standard() -> list[Transform]:
 
 def draw(transform: Transform, seeds: Sequence[int], step: int) -> np.ndarray:
     """Draw the numbers of a step, ``(N, numbers)``, each image's from its own seed alone."""
-    rows = [np.random.default_rng([seed, step]).random(transform.numbers) for seed in seeds]
-    return np.array(rows, np.float32)
+    generators = [np.random.default_rng([seed, step]) for seed in seeds]
+    return np.stack([g.random(transform.numbers, dtype=np.float32) for g in generators])
 
 
 def apply(images: tf.Tensor, transform: Transform, uniform: tf.Tensor) -> tf.Tensor:
