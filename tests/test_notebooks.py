@@ -48,8 +48,9 @@ def test_visualize_channels(tmp_path, real_backbone, checkpoint):
         **{"FINETUNED": str(checkpoint), "CHANNELS": 2, "SIZE": 80, "STEPS": 3},
         LAYERS=["mixed5b", "mixed6a"] if real_backbone == "inceptionv3" else ["dense1", "dense2"],
     )
+    assert f"{real_backbone}/overview.png" in files
     for folder in (real_backbone, f"{real_backbone}_finetuned"):
-        assert {f"{folder}/overview.png", f"{folder}/channels.csv"} <= files
+        assert f"{folder}/channels.csv" in files
         assert sum(f.startswith(f"{folder}/") and "/channel_" in f for f in files) == 4
 
 

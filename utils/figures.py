@@ -83,7 +83,7 @@ def channel_overview(
     channels: Mapping[str, Sequence[int]],
     *,
     title: str = "",
-    cell: float = 0.95,
+    cell: float = 0.75,
 ) -> Figure:
     """Show the same channels of several networks side by side, a layer a row.
 
@@ -120,7 +120,7 @@ def explanations(
     *,
     colormap: str = "jet",
     title: str = "",
-    cell: float = 1.7,
+    cell: float = 1.35,
 ) -> Figure:
     """Show patches, a row each, beside their heat maps, with the scale of the maps.
 

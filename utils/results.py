@@ -44,7 +44,7 @@ class Results:
         """Save a matplotlib figure as PNG under this name, such as ``mixed5b.png``."""
         with self._file(name) as scratch:
             # Without the version of matplotlib, which would change the bytes but not the picture.
-            figure.savefig(scratch, metadata={"Software": None})
+            figure.savefig(scratch, metadata={"Software": None}, pil_kwargs={"compress_level": 9})
         return self.files[-1]
 
     def image(self, image: np.ndarray, name: str) -> Path:
@@ -52,7 +52,8 @@ class Results:
         if image.dtype != np.uint8:
             image = np.uint8(np.round(255 * np.clip(image, 0, 1)))
         with self._file(name) as scratch:
-            encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+            smallest = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+            encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), smallest)[1]
             scratch.write_bytes(encoded.tobytes())
         return self.files[-1]
 
