@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from tensorflow.python.framework.config import disable_op_determinism
 
 from utils import lucid_bridge
 from utils.lucid_bridge import activations, evaluate, import_lucid, render_channels, to_lucid
@@ -18,6 +19,12 @@ from utils.models import load_model
 tf1 = tf.compat.v1
 ROOT = Path(lucid_bridge.__file__).parent.parent
 VECTOR = np.linspace(-1, 1, 8, dtype=np.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_op_determinism():
+    """Unseeded Lucid draws unseeded random numbers, which TensorFlow then refuses."""
+    disable_op_determinism()
 
 
 @pytest.fixture(scope="module")
