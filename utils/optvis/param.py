@@ -21,7 +21,7 @@ class Image:
     Attributes
     ----------
     variables : list of tf.Variable
-        What is optimised; the first axis counts the images.
+        What is optimised. The first axis counts the images, or is 1 for what all images share.
     render : callable
         Maps the variables' values to images, ``(N, H, W, 3)`` float32 in [0, 1].
     size : tuple of int
@@ -31,6 +31,16 @@ class Image:
     variables: list[tf.Variable]
     render: Callable[[list[tf.Tensor]], tf.Tensor]
     size: tuple[int, int]
+
+    @property
+    def batch(self) -> int:
+        """Number of images."""
+        return self.variables[0].shape[0]
+
+    @property
+    def shared(self) -> bool:
+        """Whether the images have a part in common, which couples them."""
+        return len(self.variables) > 1
 
     def __call__(self) -> tf.Tensor:
         """Return the images as they are now."""
@@ -46,9 +56,11 @@ def image(
     fft: bool = True,
     decorrelate: bool = True,
     decay: float = 1.0,
+    init: np.ndarray | None = None,
+    shared: bool = False,
     seed: int = 0,
 ) -> Image:
-    """Start images from noise.
+    """Start images from noise or from pictures.
 
     Parameters
     ----------
@@ -62,33 +74,150 @@ def image(
         Optimise Fourier coefficients, scaled by frequency to the power of ``-decay``; else pixels.
     decorrelate : bool
         Map through the colour correlation of ImageNet, so that steps are alike in all colours.
+    init : array, (H, W, 3) or (batch, H, W, 3), uint8 or float in [0, 1], optional
+        Pictures to start from instead of noise, such as `perlin` makes.
+    shared : bool
+        Add a part that all images have in common, at first zero: what they can agree on comes to
+        lie at the same place (as Lucid's ``lowres_tensor`` does for interpolations).
     seed : int
         Of the first image.
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, or `init` has another shape or range.
     """
     height = height or width
     if min(width, height, batch) < 1:
         raise ValueError(f"width={width}, height={height}, batch={batch}; expected at least 1.")
-    shape = (2, 3, height, width // 2 + 1) if fft else (3, height, width)
-    noise = [np.random.default_rng(seed + i).normal(0, sd, shape) for i in range(batch)]
-    variable = tf.Variable(np.float32(noise), name="image")
     scale = _fourier_scale(height, width, decay)
+    shape = (2, 3, height, width // 2 + 1) if fft else (3, height, width)
+    if init is None:
+        noise = [np.random.default_rng(seed + i).normal(0, sd, shape) for i in range(batch)]
+        start = np.float32(noise)
+    else:
+        pictures = _check_init(init, (batch, height, width, 3))
+        start = _from_rgb(pictures, decorrelate=decorrelate)
+        if fft:
+            spectrum = np.fft.rfft2(4 * start) / scale
+            start = np.stack([spectrum.real, spectrum.imag], axis=1).astype(np.float32)
+    variables = [tf.Variable(start, name="image")]
+    if shared:
+        variables.append(tf.Variable(tf.zeros((1, *shape)), name="shared"))
 
     def render(variables: list[tf.Tensor]) -> tf.Tensor:
         planes = tf.convert_to_tensor(variables[0])
+        if shared:
+            planes += variables[1]
         if fft:
             spectrum = tf.complex(planes[:, 0] * scale, planes[:, 1] * scale)
             planes = tf.signal.irfft2d(spectrum, fft_length=[height, width]) / 4
-        pixels = tf.transpose(planes, (0, 2, 3, 1))
-        return to_rgb(pixels, decorrelate=decorrelate)
+        return tf.transpose(_to_rgb(planes, decorrelate=decorrelate), (0, 2, 3, 1))
 
-    return Image([variable], render, (height, width))
+    return Image(variables, render, (height, width))
 
 
-def to_rgb(pixels: tf.Tensor, *, decorrelate: bool = True) -> tf.Tensor:
-    """Squash unbounded values ``(..., 3)`` to RGB in [0, 1], by way of ImageNet's colours."""
+def perlin(
+    width: int,
+    height: int | None = None,
+    batch: int = 1,
+    *,
+    cell: int = 32,
+    octaves: int = 4,
+    contrast: float = 0.25,
+    seed: int = 0,
+) -> np.ndarray:
+    """Make pictures of Perlin noise: smooth, without a preferred place or colour.
+
+    Gradient noise after Perlin, "Improving Noise" (SIGGRAPH 2002), each colour by itself, summed
+    over octaves of half the cell and half the amplitude.
+
+    Parameters
+    ----------
+    width, height : int
+        Pixels; square by default.
+    batch : int
+        Number of pictures; the one at index i is drawn from seed ``seed + i``.
+    cell : int
+        Pixels between the random gradients of the first octave.
+    octaves : int
+        Scales to add.
+    contrast : float
+        Deviation of the values about 0.5.
+    seed : int
+        Of the first picture.
+
+    Returns
+    -------
+    array, (batch, height, width, 3), float32 in [0, 1]
+    """
+    height = height or width
+    if cell < 2 ** (octaves - 1):
+        raise ValueError(
+            f"cell is {cell} pixels for {octaves} octaves; expected at least {2 ** (octaves - 1)}."
+        )
+    pictures = []
+    for number in range(seed, seed + batch):
+        generator = np.random.default_rng(number)
+        planes = sum(
+            _gradient_noise(height, width, cell / 2**octave, generator) / 2**octave
+            for octave in range(octaves)
+        )
+        pictures.append(0.5 + contrast * planes / planes.std())
+    return np.clip(np.float32(pictures), 0, 1)
+
+
+def _to_rgb(planes: tf.Tensor, *, decorrelate: bool) -> tf.Tensor:
+    """Squash unbounded planes ``(N, 3, H, W)`` to RGB in [0, 1], by way of ImageNet's colours."""
     if decorrelate:
-        pixels = tf.einsum("...c,dc->...d", pixels, COLOR_MATRIX)
-    return tf.sigmoid(pixels)
+        flat = tf.reshape(planes, (-1, 3, planes.shape[2] * planes.shape[3]))
+        planes = tf.reshape(tf.linalg.matmul(COLOR_MATRIX, flat), tf.shape(planes))
+    return tf.sigmoid(planes)
+
+
+def _from_rgb(pictures: np.ndarray, *, decorrelate: bool) -> np.ndarray:
+    """Invert `_to_rgb` into planes, ``(N, 3, H, W)``, as far as float32 can."""
+    inside = np.clip(pictures, 1 / 512, 511 / 512)  # black and white lie at infinity
+    pixels = np.log(inside / (1 - inside))
+    if decorrelate:
+        pixels = pixels @ np.linalg.inv(COLOR_MATRIX).T
+    return np.moveaxis(pixels, -1, 1).astype(np.float32)
+
+
+def _check_init(init: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    init = np.asarray(init)
+    if init.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"init has the shape {init.shape}; expected {shape[1:]} or {shape}: resize it, or "
+            "give its width, height and batch."
+        )
+    values = init / np.float32(255) if init.dtype == np.uint8 else init.astype(np.float32)
+    if not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(
+            f"init has values from {values.min():g} to {values.max():g}; expected uint8, or "
+            "floats in [0, 1]."
+        )
+    return np.broadcast_to(values, shape)
+
+
+def _gradient_noise(
+    height: int, width: int, cell: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Interpolate the planes that random gradients on a grid of cells span, ``(H, W, 3)``."""
+    y, x = np.arange(height) / cell, np.arange(width) / cell
+    row, column = y.astype(int), x.astype(int)
+    angles = generator.uniform(0, 2 * np.pi, (row[-1] + 2, column[-1] + 2, 3))
+    fade_y, fade_x = (
+        t**3 * (t * (6 * t - 15) + 10) for t in ((y - row)[:, None, None], (x - column)[:, None])
+    )
+
+    def corner(down: int, right: int) -> np.ndarray:
+        angle = angles[(row + down)[:, None], column + right]
+        dy, dx = (y - row - down)[:, None, None], (x - column - right)[:, None]
+        return dy * np.sin(angle) + dx * np.cos(angle)
+
+    top, bottom = ((1 - fade_x) * corner(down, 0) + fade_x * corner(down, 1) for down in (0, 1))
+    return (1 - fade_y) * top + fade_y * bottom
 
 
 def _fourier_scale(height: int, width: int, decay: float) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Gradient ascent from noise to the images that maximise objectives."""
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -10,8 +12,27 @@ from tqdm.auto import tqdm
 from utils.models import Model
 from utils.optvis import objectives as objectives_module
 from utils.optvis import transform as transform_module
-from utils.optvis.objectives import INPUT, Objective
+from utils.optvis.network import climbing_copy, wiring
+from utils.optvis.objectives import INPUT, LOGIT, Objective
 from utils.optvis.param import Image, image
+
+BATCH_SIZE = 32  # images a step: more does not pay, and takes memory
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """What gradient ascent gives.
+
+    Attributes
+    ----------
+    images : array, (T, N, H, W, 3), float32 in [0, 1]
+        The images at each threshold.
+    history : array, (steps, N), float32
+        The objectives at each step, before it.
+    """
+
+    images: np.ndarray
+    history: np.ndarray
 
 
 def render_vis(
@@ -19,205 +40,286 @@ def render_vis(
     objectives: Objective | Sequence[Objective],
     param_f: Callable[[], Image] | None = None,
     transforms: Sequence[transform_module.Transform] | None = None,
-    *,
-    learning_rate: float = 0.05,
+    optimizer: keras.optimizers.Optimizer | None = None,
     thresholds: Sequence[int] = (512,),
-    seed: int = 0,
-    progress: bool = True,
+    **options,
 ) -> np.ndarray:
-    """Render one image for each objective, all as one batch.
+    """Render one image for each objective, and return the images alone.
 
     Parameters
     ----------
-    model : Model
-        The network is cut at the deepest layer that the objectives use.
-    objectives : Objective or sequence of Objective
-        What the images are to maximise.
-    param_f : callable, optional
-        Makes the `Image`, with as many images as there are objectives; by default Fourier images
-        of 128 pixels.
-    transforms : sequence of Transform, optional
-        By default `transform.standard()`; an empty one for none.
-    learning_rate : float
-        Of Adam.
-    thresholds : sequence of int
-        Steps after which to keep the images.
-    seed : int
-        Of the transforms: the image at index i moves by the draws of seed ``seed + i``.
-    progress : bool
-        Whether to show a progress bar.
+    model, objectives, param_f, transforms, optimizer, thresholds, **options
+        See `ascend`.
 
     Returns
     -------
     array, (T, N, H, W, 3), float32 in [0, 1]
         The images at each threshold.
-
-    Raises
-    ------
-    ValueError
-        If a layer or channel does not exist, the image is too small for the network, the numbers
-        of images and objectives differ, or the objective becomes NaN.
     """
-    objectives = [objectives] if isinstance(objectives, Objective) else list(objectives)
-    thresholds = sorted(set(thresholds))
-    if not objectives or not thresholds or thresholds[0] < 1:
-        raise ValueError(
-            f"{len(objectives)} objectives and thresholds={thresholds}: expected at least one of "
-            "each, and thresholds from 1."
-        )
-    images = param_f() if param_f else image(128, batch=len(objectives), seed=seed)
-    _check(model, objectives, images)
-    kinds, rows = objectives_module.tabulate(objectives)
-    move = transform_module.compose(
-        transform_module.standard() if transforms is None else transforms
-    )
-    step = _step(model, kinds, len(objectives), images, move, learning_rate)
-    rows = tf.nest.map_structure(tf.constant, rows)
-    seeds = range(seed, seed + len(objectives))
-    snapshots = []
-    for number in tqdm(
-        range(1, thresholds[-1] + 1),
-        desc=f"{len(objectives)} x {'+'.join(objectives_module.layers(objectives))}",
-        unit="step",
-        disable=not progress,
-        mininterval=1,
-        leave=False,
-    ):
-        value = step(rows, transform_module.draw(move, seeds, number)).numpy()
-        if not np.isfinite(value).all():
-            raise ValueError(
-                f"the objective is {value} at step {number}, with learning_rate={learning_rate}, "
-                f"seed={seed}: lower learning_rate."
-            )
-        if number in thresholds:
-            snapshots.append(images().numpy())
-    return np.stack(snapshots)
+    return ascend(model, objectives, param_f, transforms, optimizer, thresholds, **options).images
 
 
-def render_channels(
+def ascend(
     model: Model,
-    channels: Mapping[str, Sequence[int]],
+    objectives: Objective | Sequence[Objective],
+    param_f: Callable[[], Image] | None = None,
+    transforms: Sequence[transform_module.Transform] | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    thresholds: Sequence[int] = (512,),
     *,
-    size: int = 128,
-    steps: int = 128,
     seed: int = 0,
-) -> dict[str, np.ndarray]:
-    """Render channels layer by layer, one batch a layer.
+    batch_size: int = BATCH_SIZE,
+    last_relus: str = "redirected",
+    dtype: str = "float32",
+    progress: bool = True,
+) -> Ascent:
+    """Render one image for each objective, in batches that share one graph.
+
+    An interrupt (Ctrl-C, Jupyter's stop) ends the ascent and returns what there is: the images of
+    the batches that are complete, and of the one at work as it stands.
 
     Parameters
     ----------
     model : Model
-    channels : mapping of str to sequence of int
-        Channel numbers, by layer.
-    size : int
-        Height and width in pixels.
-    steps : int
-        Of ascent.
+        Left as it is; its network is cut at the deepest layer that the objectives use.
+    objectives : Objective or sequence of Objective
+        What the images are to maximise.
+    param_f : callable, optional
+        Makes the `Image`, with as many images as there are objectives; by default Fourier images
+        of 128 pixels. Its variables are left at the images that were reached.
+    transforms : sequence of Transform, optional
+        By default `transform.standard()`; an empty one for none.
+    optimizer : keras.optimizers.Optimizer, optional
+        By default Adam at 0.05, as in Lucid. Its state starts anew in each batch.
+    thresholds : sequence of int
+        Steps after which to keep the images.
     seed : int
-        Of the first image of each batch; see `render_vis`.
+        Of the transforms: the image at index i moves by the draws of seed ``seed + i``.
+    batch_size : int
+        Most images in a step. Images that depend on each other (`objectives.diversity`, shared
+        parts) are never parted.
+    last_relus, dtype : str
+        See `network.climbing_copy`.
+    progress : bool
+        Whether to show a progress bar.
 
-    Returns
-    -------
-    dict of str to array, (N, size, size, 3), float32 in [0, 1]
-        By layer, in the order of its channels.
+    Raises
+    ------
+    ValueError
+        If a layer, channel or position does not exist, the image is too small for the network, or
+        the numbers of images and objectives differ.
+    FloatingPointError
+        If an objective is not a finite number.
     """
-    rendered = {}
-    for layer, numbers in tqdm(channels.items(), desc=f"render {model.title}", unit="layer"):
-        start = image(size, batch=len(numbers), seed=seed)
-        rendered[layer] = render_vis(
-            model,
-            [objectives_module.channel(layer, number) for number in numbers],
-            lambda start=start: start,
-            thresholds=(steps,),
-            seed=seed,
-        )[-1]
-    return rendered
+    objectives = [objectives] if isinstance(objectives, Objective) else list(objectives)
+    thresholds = sorted(set(thresholds))
+    if not objectives or not thresholds or thresholds[0] < 1 or batch_size < 1:
+        raise ValueError(
+            f"{len(objectives)} objectives, thresholds={thresholds}, batch_size={batch_size}: "
+            "expected at least one objective, and thresholds and batch_size from 1."
+        )
+    images = param_f() if param_f else image(128, batch=len(objectives), seed=seed)
+    moves = transform_module.standard() if transforms is None else transforms
+    climb = Climb(
+        model,
+        objectives,
+        images,
+        transform_module.compose(moves),
+        optimizer or keras.optimizers.Adam(0.05),
+        batch_size=batch_size,
+        last_relus=last_relus,
+        dtype=dtype,
+    )
+    layers = "+".join(objectives_module.layers(objectives)) or "image"
+    with tqdm(
+        total=thresholds[-1] * len(climb.batches),
+        desc=f"{len(objectives)} x {layers}",
+        unit="step",
+        disable=not progress,
+        mininterval=1,
+        leave=False,
+    ) as bar:
+        return climb.run(objectives, images, thresholds, seed=seed, tick=bar.update)
 
 
-def _step(
+class Climb:
+    """A compiled step of ascent and the loop around it.
+
+    Tracing the step takes seconds, so that what varies is kept out of the graph: the numbers in the
+    objectives, the draws of the transforms, and the weights, which `load` exchanges.
+
+    Parameters
+    ----------
+    model, objectives, images, optimizer, batch_size, last_relus, dtype
+        As in `ascend`; later `objectives` may differ in numbers but not in kind, and later `images`
+        in values alone.
+    move : Transform
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        objectives: Sequence[Objective],
+        images: Image,
+        move: transform_module.Transform,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        batch_size: int = BATCH_SIZE,
+        last_relus: str = "redirected",
+        dtype: str = "float32",
+    ):
+        self._copy = lambda model: climbing_copy(
+            model, objectives_module.layers(objectives), last_relus=last_relus, dtype=dtype
+        )
+        self._move, self._optimizer = move, optimizer
+        self._preprocesses = model.preprocesses
+        self._kinds, rows = objectives_module.tabulate(objectives)
+        _check(model, objectives, images, move)
+        self.batches = _batches(objectives, images, batch_size)
+        self._network = self._copy(model) if objectives_module.layers(objectives) else None
+        count = len(self.batches[0])
+        starts = [v[:count] if v.shape[0] == images.batch else v for v in images.variables]
+        self._variables = [tf.Variable(start) for start in starts]
+        optimizer.build(self._variables)
+        self._optimizer_start = [variable.numpy() for variable in optimizer.variables]
+        specs = [
+            tuple(tf.TensorSpec((None, *column.shape[1:]), column.dtype) for column in row)
+            for row in rows
+        ]
+
+        # Preprocessing is affine, and cheaper as one product and one sum.
+        black, white = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
+
+        @tf.function(input_signature=[specs, tf.TensorSpec((count, move.numbers))])
+        def step(rows, uniform):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(self._variables)
+                pixels = images.render(self._variables)
+                activations = {INPUT: pixels}
+                if self._network is not None:
+                    moved = transform_module.apply(pixels, move, uniform)
+                    activations |= self._network(moved * (white - black) + black, training=False)
+                value = objectives_module.values(self._kinds, rows, activations, count)
+                loss = -tf.reduce_sum(value)
+            optimizer.apply(tape.gradient(loss, self._variables), self._variables)
+            return value
+
+        self._step = step
+        self._pixels = tf.function(lambda: images.render(self._variables))
+
+    def load(self, model: Model) -> bool:
+        """Exchange the network for one of the same architecture; else do nothing, return False."""
+        copy = self._copy(model)
+        if model.preprocesses != self._preprocesses or wiring(copy) != wiring(self._network):
+            return False
+        self._network.set_weights(copy.get_weights())
+        return True
+
+    def run(
+        self,
+        objectives: Sequence[Objective],
+        images: Image,
+        thresholds: Sequence[int],
+        *,
+        seed: int = 0,
+        rates: Sequence[float] | None = None,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Ascent:
+        """Climb from where `images` are; see `ascend`.
+
+        Parameters
+        ----------
+        rates : sequence of float, optional
+            Learning rate of each step, in place of the optimizer's own.
+        tick : callable
+            Called after every step of every batch.
+        """
+        kinds, rows = objectives_module.tabulate(objectives)
+        if kinds != self._kinds:
+            raise ValueError("the objectives differ in kind from those this was compiled for.")
+        values = [variable.numpy() for variable in images.variables]
+        own = [len(value) == images.batch for value in values]
+        kept = np.zeros((len(thresholds), images.batch, *images.size, 3), np.float32)
+        history = np.full((thresholds[-1], images.batch), np.nan, np.float32)
+        done = 0
+        for batch in self.batches:
+            starts = [v[batch] if mine else v for v, mine in zip(values, own, strict=True)]
+            _assign(self._variables, starts)
+            _assign(self._optimizer.variables, self._optimizer_start)
+            numbers = objectives_module.select(rows, batch)
+            reached, interrupted = 0, False
+            try:
+                for number in range(1, thresholds[-1] + 1):
+                    if rates is not None:
+                        self._optimizer.learning_rate.assign(rates[number - 1])
+                    uniform = transform_module.draw(self._move, seed + batch, number)
+                    history[number - 1, batch] = self._step(numbers, uniform).numpy()
+                    if not np.isfinite(history[number - 1, batch]).all():
+                        rate = float(self._optimizer.learning_rate)
+                        raise FloatingPointError(
+                            f"objectives {history[number - 1, batch]} at step {number}, with "
+                            f"learning rate {rate:g}, seed {seed}, size {images.size}: lower the "
+                            "learning rate, or look for NaN in the network's weights."
+                        )
+                    if number in thresholds:
+                        kept[reached, batch] = self._pixels().numpy()
+                        reached += 1
+                    tick()
+            except KeyboardInterrupt:
+                kept[reached:, batch] = self._pixels().numpy()
+                interrupted = True
+            for value, variable, mine in zip(values, self._variables, own, strict=True):
+                value[batch if mine else 0] = variable.numpy() if mine else variable.numpy()[0]
+            done = batch.max() + 1
+            if interrupted:
+                warnings.warn(
+                    f"interrupted: returning {done} of {images.batch} images, the last "
+                    f"{len(set(batch))} of them after {number} of {thresholds[-1]} steps.",
+                    stacklevel=2,
+                )
+                break
+        _assign(images.variables, values)
+        return Ascent(kept[:, :done], history[:, :done])
+
+
+def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _batches(objectives: Sequence[Objective], images: Image, size: int) -> list[np.ndarray]:
+    """Indices of equally many images; where the last batch is short, its last image is repeated.
+
+    One shape for all batches, since another one would be traced anew.
+    """
+    if images.shared or objectives_module.couples(objectives):
+        size = images.batch
+    count = -(-images.batch // size)
+    size = -(-images.batch // count)
+    indices = np.minimum(np.arange(count * size), images.batch - 1)
+    return np.split(indices, count)
+
+
+def _check(
     model: Model,
-    kinds: tuple,
-    count: int,
+    objectives: Sequence[Objective],
     images: Image,
     move: transform_module.Transform,
-    learning_rate: float,
-) -> Callable[..., tf.Tensor]:
-    """Compile a step of ascent: what varies between channels and steps comes in as tensors."""
-    names = list(dict.fromkeys(layer for _, layer in kinds if layer != INPUT))
-    network = _redirect_relus(model.submodel(names)) if names else None
-    optimizer = keras.optimizers.Adam(learning_rate)
-    optimizer.build(images.variables)
-
-    @tf.function
-    def step(rows, uniform):
-        with tf.GradientTape() as tape:
-            pixels = images()
-            moved = transform_module.apply(pixels, move, uniform)
-            activations = {INPUT: pixels}
-            if network is not None:
-                activations |= network(model.preprocess(255 * moved), training=False)
-            value = objectives_module.values(kinds, rows, activations, count)
-            loss = -tf.reduce_sum(value)
-        optimizer.apply(tape.gradient(loss, images.variables), images.variables)
-        return value
-
-    return step
-
-
-def _redirect_relus(network: keras.Model) -> keras.Model:
-    """Copy a network so that channels which are silent on noise can be woken.
-
-    Where a ReLU stops all of an image's gradient, the copy lets through the part that would raise
-    its input, as Lucid's redirected gradient does; the outputs are the same.
-    """
-
-    @tf.custom_gradient
-    def relu(x):
-        def gradient(upstream):
-            upstream = tf.convert_to_tensor(upstream)
-            plain = tf.where(x > 0, upstream, 0)
-            raising = tf.where((x > 0) | (upstream < 0), upstream, 0)
-            axes = tuple(range(1, len(x.shape)))
-            silent = tf.reduce_all(plain == 0, axis=axes, keepdims=True)
-            return tf.where(silent, raising, plain)
-
-        return tf.nn.relu(x), gradient
-
-    def clone(layer: keras.Layer) -> keras.Layer:
-        copy = layer.__class__.from_config(layer.get_config())
-        if getattr(layer, "activation", None) is keras.activations.relu:
-            copy.activation = relu
-        return copy
-
-    copy = keras.models.clone_model(network, clone_function=clone)
-    copy.set_weights(network.get_weights())
-    return copy
-
-
-def _check(model: Model, objectives: Sequence[Objective], images: Image) -> None:
-    if images.variables[0].shape[0] != len(objectives):
+) -> None:
+    if images.batch != len(objectives):
         raise ValueError(
-            f"param_f makes {images.variables[0].shape[0]} images for {len(objectives)} "
-            "objectives: give batch=len(objectives)."
+            f"param_f makes {images.batch} images for {len(objectives)} objectives: give "
+            "batch=len(objectives)."
         )
-    if min(images.size) < model.backbone.minimum_size:
+    names = [name for name in objectives_module.layers(objectives) if name != LOGIT]
+    if not names:
+        return
+    seen = move.resize(images.size)
+    if min(seen) < model.backbone.minimum_size:
         raise ValueError(
-            f"the image is {images.size[0]} x {images.size[1]} pixels, but {model.backbone.title} "
-            f"needs at least {model.backbone.minimum_size}."
+            f"the network would see {seen[0]} x {seen[1]} pixels of an image of {images.size[0]} x "
+            f"{images.size[1]}, but {model.backbone.title} needs at least "
+            f"{model.backbone.minimum_size}: take a larger image."
         )
-    for objective in objectives:
-        for term in objective.terms:
-            if term.layer == INPUT or not term.params:
-                continue
-            channels = model.layer(term.layer).output.shape[-1]
-            wanted = term.params[0]
-            if wanted.ndim == 0 and wanted >= channels:
-                raise ValueError(
-                    f"channel {wanted} of {term.layer} does not exist: the layer has the channels "
-                    f"0 to {channels - 1}."
-                )
-            if wanted.ndim == 1 and len(wanted) != channels:
-                raise ValueError(
-                    f"the direction in {term.layer} has {len(wanted)} numbers, but the layer has "
-                    f"{channels} channels."
-                )
+    shapes = model.submodel(names).compute_output_shape((1, *seen, 3))
+    objectives_module.check(objectives, {name: shape[1:] for name, shape in shapes.items()})

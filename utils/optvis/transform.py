@@ -1,7 +1,8 @@
 """Small random movements of the image, which keep optimisation from finding adversarial noise.
 
 A transform turns uniform random numbers into an affine map from output to input coordinates, for
-each image by itself. A chain of transforms is one map and is applied in one interpolation.
+each image by itself, and says how large the output is. A chain of transforms is one map, and is
+applied in one interpolation.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+
+Size = tuple[int, int]  # height and width, in pixels
 
 
 @dataclass(frozen=True)
@@ -20,27 +23,38 @@ class Transform:
     numbers : int
         Random numbers that one image takes.
     matrix : callable
-        Maps uniform numbers in [0, 1), ``(N, numbers)``, to matrices, ``(N, 3, 3)``, for x and y in
-        pixels from the image's centre.
+        Maps uniform numbers in [0, 1), ``(N, numbers)``, to matrices, ``(N, 3, 3)``, which take x
+        and y, in pixels from the centre of the output, to those from the centre of the input.
+    resize : callable
+        Maps the size of the input to that of the output.
     """
 
     numbers: int
     matrix: Callable[[tf.Tensor], tf.Tensor]
+    resize: Callable[[Size], Size] = lambda size: size
+
+
+def pad(pixels: int) -> Transform:
+    """Add grey on all four sides (Lucid's ``pad`` with a constant)."""
+    _check_pixels("pad", pixels)
+    return Transform(0, _identity, lambda size: (size[0] + 2 * pixels, size[1] + 2 * pixels))
 
 
 def jitter(pixels: int) -> Transform:
-    """Shift by whole pixels, up to half of `pixels` each way (Lucid's ``jitter``)."""
+    """Crop to `pixels` less in height and width, at a random place (Lucid's ``jitter``)."""
+    _check_pixels("jitter", pixels)
 
     def matrix(uniform: tf.Tensor) -> tf.Tensor:
-        shift = tf.floor(uniform * (pixels + 1)) - pixels // 2
+        shift = tf.floor(uniform * (pixels + 1)) - pixels / 2
         zero = tf.zeros_like(shift[:, 0])
         return _matrix([[zero + 1, zero, shift[:, 0]], [zero, zero + 1, shift[:, 1]]])
 
-    return Transform(2, matrix)
+    return Transform(2, matrix, lambda size: (size[0] - pixels, size[1] - pixels))
 
 
 def random_scale(factors: Sequence[float]) -> Transform:
-    """Scale by one of `factors`."""
+    """Scale by one of `factors` (Lucid's ``random_scale``, on a canvas of constant size)."""
+    _check_options("random_scale", factors)
 
     def matrix(uniform: tf.Tensor) -> tf.Tensor:
         inverse = 1 / _choose(uniform, factors)
@@ -51,7 +65,8 @@ def random_scale(factors: Sequence[float]) -> Transform:
 
 
 def random_rotate(degrees: Sequence[float]) -> Transform:
-    """Rotate about the centre by one of `degrees`."""
+    """Rotate about the centre by one of `degrees` (Lucid's ``random_rotate``)."""
+    _check_options("random_rotate", degrees)
 
     def matrix(uniform: tf.Tensor) -> tf.Tensor:
         angle = _choose(uniform, degrees) * np.float32(np.pi / 180)
@@ -61,26 +76,59 @@ def random_rotate(degrees: Sequence[float]) -> Transform:
     return Transform(1, matrix)
 
 
+def crop_or_pad(height: int, width: int) -> Transform:
+    """Cut, or fill up with grey, to this size about the centre (Lucid's ``crop_or_pad_to``)."""
+    _check_pixels("crop_or_pad", min(height, width))
+    return Transform(0, _identity, lambda size: (height, width))
+
+
 def compose(transforms: Sequence[Transform]) -> Transform:
     """Chain transforms, the first one first."""
+    transforms = tuple(transforms)
 
     def matrix(uniform: tf.Tensor) -> tf.Tensor:
-        total, used = tf.eye(3, batch_shape=tf.shape(uniform)[:1]), 0
+        total, used = _identity(uniform), 0
         for transform in transforms:
             total = total @ transform.matrix(uniform[:, used : used + transform.numbers])
             used += transform.numbers
         return total
 
-    return Transform(sum(transform.numbers for transform in transforms), matrix)
+    def resize(size: Size) -> Size:
+        for transform in transforms:
+            size = transform.resize(size)
+        return size
+
+    return Transform(sum(transform.numbers for transform in transforms), matrix, resize)
+
+
+def light() -> list[Transform]:
+    """Return shifts by up to 2 pixels, for images with as much detail as can be."""
+    return [pad(2), jitter(4)]
 
 
 def standard() -> list[Transform]:
-    """Return Lucid's standard set: jitter, scale by a tenth, rotate by 10 degrees, jitter."""
+    """Return Lucid's standard set: shift, scale by a tenth, rotate by 10 degrees, shift.
+
+    The image is padded by the 6 pixels that the two jitters crop (Lucid pads by 12), so that the
+    network sees as many pixels as the image has.
+    """
     return [
+        pad(6),
         jitter(8),
         random_scale([1 + (i - 5) / 50 for i in range(11)]),
         random_rotate([*range(-10, 11), 0, 0, 0, 0, 0]),
         jitter(4),
+    ]
+
+
+def heavy() -> list[Transform]:
+    """Return twice the movements of `standard`, for images of what is robust to them."""
+    return [
+        pad(12),
+        jitter(16),
+        random_scale([1 + (i - 5) / 25 for i in range(11)]),
+        random_rotate([*range(-20, 21, 2), 0, 0, 0, 0, 0]),
+        jitter(8),
     ]
 
 
@@ -91,7 +139,7 @@ def draw(transform: Transform, seeds: Sequence[int], step: int) -> np.ndarray:
 
 
 def apply(images: tf.Tensor, transform: Transform, uniform: tf.Tensor) -> tf.Tensor:
-    """Move images; what comes in from outside is grey, as behind Lucid's padding.
+    """Move images; what comes in from outside is grey.
 
     Parameters
     ----------
@@ -99,23 +147,55 @@ def apply(images: tf.Tensor, transform: Transform, uniform: tf.Tensor) -> tf.Ten
     transform : Transform
     uniform : tensor, (N, transform.numbers), float32
         From `draw`.
+
+    Returns
+    -------
+    tensor, (N, h, w, 3), float32
+        Of the size that ``transform.resize`` says.
+
+    Raises
+    ------
+    ValueError
+        If the transforms crop everything away.
     """
-    shape = tf.shape(images)
-    x, y = (tf.cast(shape[2], tf.float32) - 1) / 2, (tf.cast(shape[1], tf.float32) - 1) / 2
+    size = tuple(images.shape[1:3])
+    target = transform.resize(size)
+    if min(target) < 1:
+        raise ValueError(
+            f"the transforms crop an image of {size[0]} x {size[1]} pixels to {target[0]} x "
+            f"{target[1]}: pad first, or jitter less."
+        )
     matrix = transform.matrix(uniform)
+    y, x = ((side - 1) / 2 for side in size)
+    y_out, x_out = ((side - 1) / 2 for side in target)
     # From coordinates about the centre to those about the corner, which the operation takes.
-    shift_x = matrix[:, 0, 2] + x - matrix[:, 0, 0] * x - matrix[:, 0, 1] * y
-    shift_y = matrix[:, 1, 2] + y - matrix[:, 1, 0] * x - matrix[:, 1, 1] * y
+    shift_x = matrix[:, 0, 2] + x - matrix[:, 0, 0] * x_out - matrix[:, 0, 1] * y_out
+    shift_y = matrix[:, 1, 2] + y - matrix[:, 1, 0] * x_out - matrix[:, 1, 1] * y_out
     zero = tf.zeros_like(shift_x)
     rows = [matrix[:, 0, 0], matrix[:, 0, 1], shift_x, matrix[:, 1, 0], matrix[:, 1, 1], shift_y]
-    return tf.raw_ops.ImageProjectiveTransformV3(
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.stack([*rows, zero, zero], axis=-1),
-        output_shape=shape[1:3],
+        output_shape=target,
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
         fill_value=0.5,
     )
+    return _scale_gradient(moved, 1 / tf.linalg.det(matrix[:, :2, :2]))
+
+
+@tf.custom_gradient
+def _scale_gradient(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """Multiply the gradient of each image.
+
+    TensorFlow moves the gradient back by the inverse map, which for a map that shrinks areas by
+    some factor is too large by that factor.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return upstream * factors[:, None, None, None], tf.zeros_like(factors)
+
+    return images, gradient
 
 
 def _choose(uniform: tf.Tensor, options: Sequence[float]) -> tf.Tensor:
@@ -123,7 +203,21 @@ def _choose(uniform: tf.Tensor, options: Sequence[float]) -> tf.Tensor:
     return tf.gather(tf.constant(options, tf.float32), index)
 
 
+def _identity(uniform: tf.Tensor) -> tf.Tensor:
+    return tf.eye(3, batch_shape=tf.shape(uniform)[:1])
+
+
 def _matrix(rows: list[list[tf.Tensor]]) -> tf.Tensor:
     zero = tf.zeros_like(rows[0][0])
     rows = [*rows, [zero, zero, zero + 1]]
     return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=1)
+
+
+def _check_pixels(name: str, pixels: int) -> None:
+    if pixels != int(pixels) or pixels < 0:
+        raise ValueError(f"{name} by {pixels} pixels; expected a whole number from 0.")
+
+
+def _check_options(name: str, options: Sequence[float]) -> None:
+    if len(options) == 0:
+        raise ValueError(f"{name} has nothing to choose from; expected at least one number.")
