@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from utils.backbones import Backbone
-from utils.models import Model, add_head, choose_backbone
+from utils.finetune import finetuned_model
+from utils.models import Model, add_head, choose_backbone, finetuned_paths
 from utils.patches import PatchSet, load_sample
 
 
@@ -77,3 +78,12 @@ def sample() -> PatchSet:
 def real_backbone() -> str:
     """InceptionV3 where its ImageNet weights can be had, else DenseNet-121."""
     return choose_backbone("auto")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(real_backbone, sample, tmp_path_factory):
+    """A barely finetuned network; what it has learned does not matter here."""
+    folder = tmp_path_factory.mktemp("models")
+    patches = sample.select(np.arange(0, len(sample), 12))
+    finetuned_model(real_backbone, patches, folder=folder, epochs=1)
+    return finetuned_paths(real_backbone, folder)[0]

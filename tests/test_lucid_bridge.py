@@ -12,7 +12,14 @@ from keras import layers
 from tensorflow.python.framework.config import disable_op_determinism
 
 from utils import lucid_bridge
-from utils.lucid_bridge import activations, evaluate, import_lucid, render_channels, to_lucid
+from utils.lucid_bridge import (
+    activations,
+    evaluate,
+    import_lucid,
+    render,
+    render_channels,
+    to_lucid,
+)
 from utils.models import load_model
 
 tf1 = tf.compat.v1
@@ -386,6 +393,30 @@ def test_inception_activations(lucid_inception, inception, images):
     names |= {"InceptionV3/InceptionV3/Mixed_7a/concat": "mixed8"}
     inputs = inception.preprocess(images * 255)
     assert_same_activations(lucid_inception, inception.network, images, inputs, names)
+
+
+def test_finetuned_network_on_real_patches(real_backbone, checkpoint, sample):
+    finetuned = load_model(checkpoint, real_backbone)
+    model = to_lucid(finetuned)
+    patches = sample.images[::400]
+    names = {name: finetuned.layer(name).name for name in finetuned.backbone.layers}
+    inputs = finetuned.preprocess(patches)
+    assert_same_activations(model, finetuned.network, patches / np.float32(255), inputs, names)
+    # The network before finetuning is another one.
+    deepest = finetuned.backbone.cam_layer
+    before = load_model("pretrained", real_backbone).submodel([deepest])(inputs)[deepest]
+    found = activations(model, patches / np.float32(255), deepest)
+    assert np.abs(found - before).max() > 0.01 * np.abs(before).max()
+
+
+def test_objectives_render_by_seed(model):
+    optvis = import_lucid().optvis
+    objective = optvis.objectives.direction("second", VECTOR) + optvis.objectives.channel("norm", 1)
+    options = {"steps": 3, "seed": 4, "progress": False}
+    start = lambda: optvis.param.image(32, batch=2)  # noqa: E731
+    rendered = render(model, objective, start, **options)
+    assert rendered.shape == (2, 32, 32, 3)
+    assert rendered.tobytes() == render(model, objective, start, **options).tobytes()
 
 
 def test_densenet_preprocessing_is_per_channel(images):

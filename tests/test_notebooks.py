@@ -1,24 +1,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import papermill
 import pytest
 
-from utils.finetune import finetuned_model
-from utils.models import finetuned_paths
-
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(ROOT.glob("*.ipynb"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(real_backbone, sample, tmp_path_factory):
-    """A barely finetuned network; what it has learned does not matter here."""
-    folder = tmp_path_factory.mktemp("models")
-    patches = sample.select(np.arange(0, len(sample), 12))
-    finetuned_model(real_backbone, patches, folder=folder, epochs=1)
-    return finetuned_paths(real_backbone, folder)[0]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -43,25 +30,27 @@ def _run(name, tmp_path, backbone, **parameters):
 
 
 def test_visualize_channels(tmp_path, real_backbone, checkpoint):
+    layers = ["mixed5b", "mixed6a"] if real_backbone == "inceptionv3" else ["dense1", "dense2"]
     files = _run(
         *("visualize_channels_CNN", tmp_path, real_backbone),
-        **{"FINETUNED": str(checkpoint), "CHANNELS": 2, "SIZE": 80, "STEPS": 3},
-        LAYERS=["mixed5b", "mixed6a"] if real_backbone == "inceptionv3" else ["dense1", "dense2"],
+        **{"FINETUNED": str(checkpoint), "CHANNELS": 2, "SIZE": 80, "STEPS": 3, "LAYERS": layers},
     )
-    assert f"{real_backbone}/overview.png" in files
+    names = ("overview.jpg", "complexity.png", "channels.csv", "complexity.csv")
+    assert {f"{real_backbone}/{name}" for name in names} <= files
     for folder in (real_backbone, f"{real_backbone}_finetuned"):
-        assert f"{folder}/channels.csv" in files
+        assert {f"{folder}/{layer}.jpg" for layer in layers} <= files
         assert sum(f.startswith(f"{folder}/") and "/channel_" in f for f in files) == 4
 
 
-def test_lucid(tmp_path, real_backbone):
+def test_lucid(tmp_path, real_backbone, checkpoint):
+    layer = "mixed5b" if real_backbone == "inceptionv3" else "dense1"
     files = _run(
         *("lucid_iv3", tmp_path, real_backbone),
-        **{"CHANNELS": 2, "SIZE": 80, "STEPS": 3},
-        LAYERS=["mixed5b"] if real_backbone == "inceptionv3" else ["dense1"],
+        **{"FINETUNED": str(checkpoint), "CHANNELS": 2, "SIZE": 80, "STEPS": 3, "LAYERS": [layer]},
     )
-    folder = f"lucid_{real_backbone}"
-    assert {f"{folder}/overview.png", f"{folder}/channels.csv"} <= files and len(files) == 5
+    names = {"channels.csv", "lucid_and_optvis.csv", "lucid_and_optvis.jpg", "objectives.jpg"}
+    names |= {"overview.jpg", f"{layer}.jpg"}
+    assert {f"lucid_{real_backbone}/{name}" for name in names} <= files and len(files) == 8
 
 
 def test_gradcam(tmp_path, real_backbone, checkpoint):

@@ -396,7 +396,7 @@ def test_one_graph_serves_all_channels_and_weights(tiny_model):
     assert climb.load(other)
     again = param.image(16, batch=6)
     found = climb.run(batch, again, [2]).images
-    assert climb._step.experimental_get_tracing_count() == 1
+    assert climb.traces == 1
     expected = render.render_vis(
         other, batch, lambda: param.image(16, batch=6), thresholds=[2], progress=False
     )

@@ -67,8 +67,7 @@ def explain(
     network = model.submodel([layer], logit=True)
     sign = 1.0 if target == "tumor" else -1.0
 
-    @tf.function(reduce_retracing=True)
-    def coarse_maps(batch):
+    def coarse(batch):
         with tf.GradientTape() as tape:
             tape.watch(batch)  # records the path also where no weight is trainable
             outputs = network(batch, training=False)
@@ -77,11 +76,12 @@ def explain(
         gradients = tape.gradient(score, activations)
         return {name: _MAPS[name](activations, gradients) for name in methods}
 
+    coarse_maps = model.compile(coarse, images)
     maps: dict[str, list[np.ndarray]] = {name: [] for name in methods}
     size = images.shape[2:0:-1]
     for batch in model.batches(images, batch_size=batch_size, description="explain"):
-        for name, coarse in coarse_maps(batch).items():
-            fine = [cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) for m in coarse.numpy()]
+        for name, found in coarse_maps(batch).items():
+            fine = [cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) for m in found.numpy()]
             maps[name].append(np.stack(fine))
     return {name: _normalise(np.concatenate(parts), name) for name, parts in maps.items()}
 

@@ -3,8 +3,8 @@
 Lucid 0.3.8 is written for TensorFlow 1. `import_lucid` gives it, and it alone, the TensorFlow 1 API
 that TensorFlow 2 still carries: Lucid's modules are loaded with an import statement of their own,
 so that nothing in ``sys.modules`` is ever replaced and the rest of the process cannot notice.
-`to_lucid` freezes a Keras network into a Lucid ``Model``; `render_channels`, `evaluate` and
-`activations` are what one mostly wants of it.
+`to_lucid` freezes a Keras network into a Lucid ``Model``; `render`, `render_channels`, `evaluate`
+and `activations` are what one mostly wants of it.
 
 >>> model = to_lucid(keras.applications.InceptionV3())
 >>> images = render_channels(model, "mixed5b", [3, 40], size=128)
@@ -421,17 +421,63 @@ def _session(seed: int) -> Iterator[tf1.Session]:
             np.random.set_state(state)
 
 
-def render_channels(
+def render(
     model: Any,
-    layer: str,
-    channels: Sequence[int],
+    objective: Any,
+    param_f: Callable,
     *,
-    size: int = 128,
     steps: int = 128,
     seed: int = 0,
     transforms: Sequence[Callable] | None = None,
     learning_rate: float = 0.05,
+    description: str = "Lucid",
     progress: bool = True,
+) -> np.ndarray:
+    """Render an objective with Lucid, reproducibly and without its printing.
+
+    Parameters
+    ----------
+    model : lucid.modelzoo.vision_base.Model
+        From `to_lucid`.
+    objective : lucid.optvis.objectives.Objective, str or callable
+        Whatever Lucid takes for one, of all images of the batch together.
+    param_f : callable
+        Makes the images, such as ``lambda: lucid.optvis.param.image(128, batch=4)``.
+    steps : int
+        Updates by Adam.
+    seed : int
+        The same seed gives the same images.
+    transforms : sequence of callables, optional
+        From ``lucid.optvis.transform``; by default its ``standard_transforms``.
+    learning_rate : float
+        Of Adam.
+    description : str
+        Of the progress bar.
+    progress : bool
+        Whether to show one.
+
+    Returns
+    -------
+    array, (N, H, W, 3), float32 in [0, 1]
+    """
+    make_vis_T = import_lucid().optvis.render.make_vis_T
+    with _session(seed) as session:
+        tensors = make_vis_T(
+            model,
+            objective,
+            param_f,
+            optimizer=tf1.train.AdamOptimizer(learning_rate),
+            transforms=None if transforms is None else list(transforms),
+            relu_gradient_override=True,
+        )
+        session.run(tf1.global_variables_initializer())
+        for _ in trange(steps, desc=description, unit="step", disable=not progress):
+            session.run(tensors("vis_op"))
+        return session.run(tensors("input"))
+
+
+def render_channels(
+    model: Any, layer: str, channels: Sequence[int], *, size: int = 128, **options: Any
 ) -> np.ndarray:
     """Render channels of a layer with Lucid, all in one graph.
 
@@ -443,16 +489,10 @@ def render_channels(
         Any name of the layer.
     channels : sequence of int
         Channels to maximise, an image each.
-    size, steps : int
-        Height and width of the images in pixels, and updates by Adam.
-    seed : int
-        The same seed gives the same images.
-    transforms : sequence of callables, optional
-        From ``lucid.optvis.transform``; by default its ``standard_transforms``.
-    learning_rate : float
-        Of Adam.
-    progress : bool
-        Whether to show a progress bar.
+    size : int
+        Height and width of the images in pixels.
+    **options
+        See `render`.
 
     Returns
     -------
@@ -465,21 +505,16 @@ def render_channels(
             f"channels are {channels}; expected one or more of 0 to {depth - 1}, "
             f"since {layer} has {depth}."
         )
-    with _session(seed) as session:
-        tensors = optvis.render.make_vis_T(
-            model,
-            optvis.objectives.Objective.sum(
-                [optvis.objectives.channel(layer, c, batch=i) for i, c in enumerate(channels)]
-            ),
-            lambda: optvis.param.image(size, batch=len(channels)),
-            optimizer=tf1.train.AdamOptimizer(learning_rate),
-            transforms=None if transforms is None else list(transforms),
-            relu_gradient_override=True,
-        )
-        session.run(tf1.global_variables_initializer())
-        for _ in trange(steps, desc=f"Lucid, {layer}", unit="step", disable=not progress):
-            session.run(tensors("vis_op"))
-        return session.run(tensors("input"))
+    objective = optvis.objectives.Objective.sum(
+        [optvis.objectives.channel(layer, c, batch=i) for i, c in enumerate(channels)]
+    )
+    return render(
+        model,
+        objective,
+        lambda: optvis.param.image(size, batch=len(channels)),
+        description=f"Lucid, {layer}",
+        **options,
+    )
 
 
 def evaluate(model: Any, objective: Any, images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -129,11 +129,18 @@ class Model:
         for start in tqdm(starts, desc=description, unit="batch", disable=description is None):
             yield tf.constant(self.preprocess(images[start : start + batch_size]))
 
+    def compile(self, function: Callable[[tf.Tensor], object], images: np.ndarray) -> Callable:
+        """Compile a function of the batches of some images, once for batches of any length."""
+        self.check_images(images)
+        batch = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
+        return tf.function(function, autograph=False).get_concrete_function(batch)
+
     def predict(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
         """Return the probability of tumor, ``(N,)`` float32 in [0, 1]."""
-        network = tf.function(self.submodel([], logit=True))
+        network = self.submodel([], logit=True)
+        logit = self.compile(lambda batch: network(batch, training=False)["logit"], images)
         logits = [
-            network(batch, training=False)["logit"].numpy()
+            logit(batch).numpy()
             for batch in self.batches(images, batch_size=batch_size, description="predict")
         ]
         return keras.ops.convert_to_numpy(keras.ops.sigmoid(np.concatenate(logits)))

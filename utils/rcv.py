@@ -38,11 +38,11 @@ def layer_features(
     layers = list(layers or model.backbone.layers)
     network = model.submodel(layers)
 
-    @tf.function(reduce_retracing=True)
-    def pooled(batch):
+    def pool(batch):
         outputs = network(batch, training=False)
         return {name: tf.reduce_mean(outputs[name], axis=(1, 2)) for name in layers}
 
+    pooled = model.compile(pool, images)
     parts = [
         pooled(batch)
         for batch in model.batches(images, batch_size=batch_size, description=model.title)

@@ -41,10 +41,16 @@ class Results:
         self.files: list[Path] = []
 
     def figure(self, figure: Figure, name: str) -> Path:
-        """Save a matplotlib figure as PNG under this name, such as ``mixed5b.png``."""
-        with self._file(name) as scratch:
+        """Save a matplotlib figure: ``.png`` for lines and text, ``.jpg`` for many pictures."""
+        options = {
             # Without the version of matplotlib, which would change the bytes but not the picture.
-            figure.savefig(scratch, metadata={"Software": None}, pil_kwargs={"compress_level": 9})
+            ".png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 9}},
+            ".jpg": {"pil_kwargs": {"quality": 88, "optimize": True}},
+        }
+        if Path(name).suffix not in options:
+            raise ValueError(f"a figure is to be called {name!r}; expected .png or .jpg.")
+        with self._file(name) as scratch:
+            figure.savefig(scratch, **options[Path(name).suffix])
         return self.files[-1]
 
     def image(self, image: np.ndarray, name: str) -> Path:

@@ -16,6 +16,37 @@ def varying_channels(response: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.ptp(response, axis=0) > 1e-5 * np.abs(response).max())
 
 
+def choose_channels(
+    responses: Mapping[str, np.ndarray], count: int, rule: str = "sample", *, seed: int = 0
+) -> dict[str, list[int]]:
+    """Choose channels of each layer by a rule that has a name, and never by eye.
+
+    Parameters
+    ----------
+    responses : mapping of str to array, (N, C)
+        Mean activation of each channel on some patches, by layer.
+    count : int
+        Channels a layer.
+    rule : str
+        ``sample`` (`sample_channels`) or ``highest`` (`highest_channels`).
+    seed : int
+        Of the sample.
+    """
+    if rule == "sample":
+        return sample_channels(responses, count, seed=seed)
+    if rule == "highest":
+        return highest_channels(responses, count)
+    raise ValueError(f"rule is {rule!r}; expected sample or highest.")
+
+
+def highest_channels(responses: Mapping[str, np.ndarray], count: int) -> dict[str, list[int]]:
+    """Take the channels of each layer with the highest mean response, the highest first."""
+    return {
+        layer: [int(number) for number in np.argsort(-response.mean(axis=0), kind="stable")[:count]]
+        for layer, response in responses.items()
+    }
+
+
 def sample_channels(
     responses: Mapping[str, np.ndarray], count: int, *, seed: int = 0
 ) -> dict[str, list[int]]:
@@ -147,7 +178,9 @@ def channel_table(
     return pd.DataFrame(rows, columns=columns)
 
 
-def complexity_by_layer(table: pd.DataFrame, *, resamples: int = 2000, seed: int = 0):
+def complexity_by_layer(
+    table: pd.DataFrame, *, resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
     """Mean complexity of the images by layer, with intervals over channels.
 
     Parameters

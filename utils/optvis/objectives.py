@@ -238,9 +238,9 @@ def values(
 
 
 def check(objectives: Sequence[Objective], shapes: dict[str, tuple[int | None, ...]]) -> None:
-    """Raise ValueError unless layers of these shapes, ``(h, w, C)``, have what is asked of them."""
+    """Raise ValueError unless layers of these shapes, ``(h, w, C)``, have what is asked for."""
     for term in (term for objective in objectives for term in objective.terms):
-        if term.layer not in shapes or not term.params:
+        if term.layer in (INPUT, LOGIT) or not term.params:
             continue
         *size, channels = shapes[term.layer]
         number = term.params[0]

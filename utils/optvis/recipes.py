@@ -73,7 +73,7 @@ def fast(steps: int = 128) -> Recipe:
     momentum mostly carries on with what no longer holds.
     """
     _check_steps(steps)
-    rates = np.full(steps, 0.2)
+    rates = np.full(steps, 0.1)
     half = steps // 2
     falling = np.cos(np.pi * np.arange(steps - half) / (steps - half))
     rates[half:] *= 0.6 + 0.4 * falling
@@ -97,6 +97,13 @@ def paper() -> Recipe:
         Stage(np.full(2048, 0.005), total_variation=0.0025),
     )
     return Recipe(True, stages, beta_1=0.9, beta_2=0.999)
+
+
+def named(name: str, *, steps: int = 128) -> Recipe:
+    """Return `fast` or `lucid` with so many steps, or `paper`, which has its own."""
+    if name not in ("fast", "lucid", "paper"):
+        raise ValueError(f"recipe is {name!r}; expected fast, lucid or paper.")
+    return paper() if name == "paper" else {"fast": fast, "lucid": lucid}[name](steps)
 
 
 def render_channels(
@@ -133,8 +140,9 @@ def render_channels(
     """
     recipe = recipe or fast()
     rendered = {name: {} for name in models}
-    bar = tqdm(total=len(channels) * len(models) * recipe.steps, unit="step", mininterval=1)
-    with bar:
+    batches = sum(-(-len(numbers) // batch_size) for numbers in channels.values())
+    total = batches * len(models) * recipe.steps
+    with tqdm(total=total, unit="step", mininterval=1) as bar:
         for layer, numbers in channels.items():
             climb = None
             targets = [
@@ -161,7 +169,7 @@ def render_channels(
                         [len(stage.rates)],
                         seed=seed,
                         rates=stage.rates,
-                        tick=lambda climb=climb: bar.update(1 / len(climb.batches)),
+                        tick=bar.update,
                     )
                 rendered[name][layer] = images().numpy()
     return rendered

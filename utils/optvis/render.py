@@ -154,6 +154,13 @@ class Climb:
         As in `ascend`; later `objectives` may differ in numbers but not in kind, and later `images`
         in values alone.
     move : Transform
+
+    Attributes
+    ----------
+    batches : list of array
+        Indices of the images of each batch.
+    traces : int
+        How often the graph has been traced.
     """
 
     def __init__(
@@ -168,6 +175,7 @@ class Climb:
         last_relus: str = "redirected",
         dtype: str = "float32",
     ):
+        self.traces = 0
         self._copy = lambda model: climbing_copy(
             model, objectives_module.layers(objectives), last_relus=last_relus, dtype=dtype
         )
@@ -192,6 +200,7 @@ class Climb:
 
         @tf.function(input_signature=[specs, tf.TensorSpec((count, move.numbers))])
         def step(rows, uniform):
+            self.traces += 1  # runs when the graph is traced, not when it is run
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self._variables)
                 pixels = images.render(self._variables)
@@ -205,7 +214,7 @@ class Climb:
             return value
 
         self._step = step
-        self._pixels = tf.function(lambda: images.render(self._variables))
+        self._pixels = lambda: images.render(self._variables)
 
     def load(self, model: Model) -> bool:
         """Exchange the network for one of the same architecture; else do nothing, return False."""
@@ -311,8 +320,8 @@ def _check(
             f"param_f makes {images.batch} images for {len(objectives)} objectives: give "
             "batch=len(objectives)."
         )
-    names = [name for name in objectives_module.layers(objectives) if name != LOGIT]
-    if not names:
+    layers = objectives_module.layers(objectives)
+    if not layers:
         return
     seen = move.resize(images.size)
     if min(seen) < model.backbone.minimum_size:
@@ -321,5 +330,6 @@ def _check(
             f"{images.size[1]}, but {model.backbone.title} needs at least "
             f"{model.backbone.minimum_size}: take a larger image."
         )
-    shapes = model.submodel(names).compute_output_shape((1, *seen, 3))
+    network = model.submodel([name for name in layers if name != LOGIT], logit=LOGIT in layers)
+    shapes = network.compute_output_shape((1, *seen, 3))
     objectives_module.check(objectives, {name: shape[1:] for name, shape in shapes.items()})
