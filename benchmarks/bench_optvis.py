@@ -355,7 +355,10 @@ def main():
     model = load_model("pretrained", choose_backbone(arguments.backbone))
     name = model.backbone.name
     print(f"{model.title}: {model.origin}")
+    lucid_bridge.import_lucid()
+    begun = time.perf_counter()
     lucid_model = lucid_bridge.to_lucid(model)
+    print(f"frozen for Lucid in {time.perf_counter() - begun:.1f} s")
     patches = load_sample().images[::4]
     responses = layer_features(model, patches, layers=[*LAYERS[name], SPEED_LAYER[name]])
     channels = sample_channels(responses, arguments.channels, seed=0)
