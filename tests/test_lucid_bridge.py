@@ -399,7 +399,14 @@ def test_finetuned_network_on_real_patches(real_backbone, checkpoint, sample):
     finetuned = load_model(checkpoint, real_backbone)
     model = to_lucid(finetuned)
     patches = sample.images[::400]
-    names = {name: finetuned.layer(name).name for name in finetuned.backbone.layers}
+    listed = {layer.name for layer in model.layers}
+    names = {
+        layer.name: name
+        for name, layer in model._by_name.items()
+        if layer.name in listed and name in {x.name for x in finetuned.network.layers}
+    }
+    assert set(names) == listed
+    names |= {name: finetuned.layer(name).name for name in finetuned.backbone.layers}
     inputs = finetuned.preprocess(patches)
     assert_same_activations(model, finetuned.network, patches / np.float32(255), inputs, names)
     # The network before finetuning is another one.
@@ -407,6 +414,22 @@ def test_finetuned_network_on_real_patches(real_backbone, checkpoint, sample):
     before = load_model("pretrained", real_backbone).submodel([deepest])(inputs)[deepest]
     found = activations(model, patches / np.float32(255), deepest)
     assert np.abs(found - before).max() > 0.01 * np.abs(before).max()
+
+
+def test_activation_grid(optvis, model, images):
+    cells = activations(model, images[:1, :32, :32], "second")[0, ::14, ::14].reshape(-1, 8)
+    directions = [optvis.objectives.direction("second", v, batch=i) for i, v in enumerate(cells)]
+    grid = render(
+        model,
+        optvis.objectives.Objective.sum(directions),
+        lambda: optvis.param.image(32, batch=len(cells)),
+        steps=20,
+        transforms=[],
+        progress=False,
+    )
+    found = activations(model, grid, "second")
+    products = np.einsum("nhwc,mc->nm", found, cells)
+    assert len(cells) == 4 and (products.diagonal() > 0).all()
 
 
 def test_objectives_render_by_seed(model):
