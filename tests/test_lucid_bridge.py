@@ -14,6 +14,7 @@ from tensorflow.python.framework.config import disable_op_determinism
 from utils import lucid_bridge
 from utils.lucid_bridge import (
     activations,
+    aligned_images,
     evaluate,
     import_lucid,
     render,
@@ -430,6 +431,16 @@ def test_activation_grid(optvis, model, images):
     found = activations(model, grid, "second")
     products = np.einsum("nhwc,mc->nm", found, cells)
     assert len(cells) == 4 and (products.diagonal() > 0).all()
+
+
+def test_aligned_images_share_what_is_coarse(optvis, model):
+    objective = optvis.objectives.channel_interpolate("second", 1, "second", 2)
+    images = render(model, objective, lambda: aligned_images(32, 3), steps=30, progress=False)
+    assert images.shape == (3, 32, 32, 3) and 0 <= images.min() < images.max() <= 1
+    alone = lambda: optvis.param.image(32, batch=3)  # noqa: E731
+    apart = render(model, objective, alone, steps=30, progress=False)
+    alike, unlike = (np.corrcoef(found.reshape(3, -1))[0, 1:].mean() for found in (images, apart))
+    assert alike > unlike
 
 
 def test_objectives_render_by_seed(model):

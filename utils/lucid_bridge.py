@@ -517,6 +517,22 @@ def render_channels(
     )
 
 
+def aligned_images(size: int, batch: int) -> tf.Tensor:
+    """Make images that share a coarse one, so that an interpolation morphs (for `render`).
+
+    Parameters
+    ----------
+    size : int
+        Height and width in pixels; what is shared has a quarter of it.
+    batch : int
+        Number of images.
+    """
+    param, shape = import_lucid().optvis.param, (batch, size, size, 3)
+    coarse = max(1, size // 4)
+    common = param.lowres_tensor(shape, (1, coarse, coarse, 3))
+    return param.to_valid_rgb(param.fft_image(shape) + common, decorrelate=True, sigmoid=True)
+
+
 def evaluate(model: Any, objective: Any, images: np.ndarray) -> np.ndarray:
     """Compute a Lucid objective of given images, without any transformation.
 
