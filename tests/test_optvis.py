@@ -270,7 +270,7 @@ def test_gradient_through_transforms_against_finite_differences(scale):
 
 
 @pytest.mark.parametrize("backbone", ["inceptionv3", "densenet121"])
-def test_climbing_copy_computes_the_same(backbone, real_backbone):
+def test_climbing_copy_computes_the_same(backbone):
     # With random statistics, so that folding batch normalisation has something to fold.
     model = load_model("random", backbone)
     generator = np.random.default_rng(0)

@@ -27,7 +27,7 @@ def climbing_copy(
 ) -> keras.Model:
     """Copy a model up to the deepest of some layers.
 
-    Batch normalisation after a convolution becomes part of it, which saves a fifth of the time.
+    Batch normalisation after a convolution becomes part of it, which saves time and memory.
 
     Parameters
     ----------
