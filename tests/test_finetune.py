@@ -15,7 +15,7 @@ def test_finetuning_learns_and_repeats(tiny_model, colored_patches):
     assert (one.network.get_weights()[0] != other.network.get_weights()[0]).any()
     for first, second in zip(before, tiny_model.network.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
-    scores = evaluate(one, test)
+    scores = evaluate(test, one.predict(test.images))
     assert scores["auc"] > 0.9 and scores["patches"] == len(test)
     assert set(scores["by_group"]) == set(test.groups)
     assert all(group["auc"] is None for group in scores["by_group"].values())
@@ -47,9 +47,10 @@ def test_checkpoint_is_made_once_and_checked(sample, tmp_path):
     few = patches.images[:4]
     np.testing.assert_array_equal(model.predict(few), again.predict(few))
     assert manifest["metrics"]["auc"] > 0.5
-    unseen, known = held_out_patches(sample, weights, "densenet121")
-    assert known and set(unseen.groups) <= set(manifest["held_out"]) < set(sample.groups)
-    assert held_out_patches(sample, tmp_path / "other.h5", "densenet121") == (sample, False)
+    unseen, rest = held_out_patches(sample, weights, "densenet121")
+    assert set(unseen.groups) <= set(manifest["held_out"]) < set(sample.groups)
+    assert len(unseen) + len(rest) == len(sample) and not set(unseen.groups) & set(rest.groups)
+    assert held_out_patches(sample, tmp_path / "other.h5", "densenet121") == (sample, None)
     with pytest.raises(ValueError, match=r"'seed': 0.*not.*'seed': 1"):
         finetuned_model("densenet121", patches, folder=tmp_path, epochs=1, seed=1)
     with open(weights, "ab") as file:

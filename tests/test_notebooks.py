@@ -56,13 +56,17 @@ def test_lucid(tmp_path, real_backbone, checkpoint):
 def test_gradcam(tmp_path, real_backbone, checkpoint):
     files = _run(
         *("gradcam_plus", tmp_path, real_backbone),
-        **{"FINETUNED": str(checkpoint), "PATCH_SIZE": 150, "PER_CLASS": 2},
+        **{"FINETUNED": str(checkpoint), "PATCH_SIZE": 150, "PER_CLASS": 2, "MEASURED": 4},
+        **{"CHECKED": 3, "COLORMAP": "cividis"},
     )
     for method in ("gradcam", "gradcamplus"):
         for name in ("tumor", "normal"):
-            folder = f"{method}/{real_backbone}/{name}"
-            assert f"{folder}_patchwork.png" in files
-            assert sum(file.startswith(f"{folder}/") for file in files) == 2
+            overlays = [f for f in files if f.startswith(f"{method}/{real_backbone}/{name}/")]
+            assert len(overlays) >= 2 and all(Path(f).suffix == ".jpg" for f in overlays)
+            assert any(f.startswith(f"{method}/{real_backbone}/{name}_") for f in files)
+    names = ("localization", "insertion_deletion", "randomisation", "stability")
+    for name in names:
+        assert {f"gradcam/{real_backbone}/{name}{end}" for end in (".png", ".csv")} <= files
 
 
 def test_rcvs(tmp_path, real_backbone, checkpoint):

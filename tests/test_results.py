@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from utils import figures
+from utils.patches import PatchSet
 from utils.results import Results, whole_file
 
 
@@ -56,6 +59,8 @@ def test_outlines_follow_the_neoplastic_nuclei():
     image = np.zeros((1, 20, 20, 3), np.uint8)
     mask = np.zeros((1, 20, 20), np.uint8)
     mask[0, 5:10, 5:10], mask[0, 15:18, 15:18] = 3, 2
-    drawn = figures.outline_nuclei(image, mask)[0].any(axis=-1)
+    patches = PatchSet(image, np.ones(1), *(np.array(["a"]),) * 2, np.zeros((1, 2)), mask)
+    drawn = figures.outlined(patches)["neoplastic nuclei"][0].any(axis=-1)
     assert drawn[5, 5:10].all() and not drawn[7, 7] and not drawn[13:].any()
     assert not image.any()
+    assert figures.outlined(replace(patches, masks=None)) == {}

@@ -16,7 +16,9 @@ import numpy as np
 import tensorflow as tf
 from filelock import FileLock
 from skimage.color import hed2rgb, rgb2hed
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
 from utils.backbones import Backbone, get_backbone
@@ -154,8 +156,14 @@ def augment(
     return np.round(255 * hed2rgb(density * factor + shift)).astype(np.uint8)
 
 
-def evaluate(model: Model, patches: PatchSet) -> dict:
-    """Measure a classifier on held-out patches.
+def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
+    """Measure a classifier's predictions of held-out patches.
+
+    Parameters
+    ----------
+    patches : PatchSet
+    probability : array, (N,)
+        Of tumor, from `Model.predict`.
 
     Returns
     -------
@@ -163,7 +171,6 @@ def evaluate(model: Model, patches: PatchSet) -> dict:
         ``auc`` and ``accuracy`` (threshold 0.5) over all patches; ``by_source`` and ``by_group``
         the same where defined, ``auc`` being None where there is one class only.
     """
-    probability = model.predict(patches.images)
 
     def scores(which: np.ndarray) -> dict:
         truth, score = patches.labels[which], probability[which]
@@ -180,6 +187,48 @@ def evaluate(model: Model, patches: PatchSet) -> dict:
         "by_source": {str(name): scores(sources == name) for name in np.unique(sources)},
         "by_group": {str(g): scores(patches.groups == g) for g in np.unique(patches.groups)},
     }
+
+
+def linear_probe(model: Model, patches: PatchSet) -> Model:
+    """Put a linear head on a network's pooled last features and fit nothing but that head.
+
+    Logistic regression with class weights, on standardised features.
+
+    Parameters
+    ----------
+    model : Model
+        Without a head, such as ``pretrained`` or ``random``; it is left as it is.
+    patches : PatchSet
+        Training patches of two classes.
+
+    Returns
+    -------
+    Model
+        With one sigmoid unit; its other weights are those of `model`.
+
+    Raises
+    ------
+    ValueError
+        If `patches` has only one class, or does not fit the network.
+    """
+    if len(np.unique(patches.labels)) != 2:
+        raise ValueError(f"{patches} has one class; expected normal and tumor patches.")
+    probed = replace(model, network=add_head(model.network))
+
+    def build():
+        pool = keras.Model(model.network.inputs[0], probed.network.get_layer("pool").output)
+        return lambda batch: pool(batch, training=False)
+
+    description = f"{model.weights} under a linear head"
+    pooled = probed.run("pool", build, patches.images, description=description)
+    features = np.concatenate([part.numpy() for part in pooled])
+    scaler = StandardScaler()
+    regression = LogisticRegression(class_weight="balanced", max_iter=1000)
+    regression.fit(scaler.fit_transform(features.astype(np.float64)), patches.labels)
+    kernel = regression.coef_[0] / scaler.scale_
+    bias = regression.intercept_ - kernel @ scaler.mean_
+    probed.network.get_layer("tumor").set_weights([kernel[:, None], bias])
+    return probed
 
 
 def finetuned_model(
@@ -239,7 +288,7 @@ def finetuned_model(
                 "data": {"source": patches.name, "patches": len(patches)},
                 "pretrained_origin": pretrained.origin,
                 "held_out": sorted({str(group) for group in test.groups}),
-                "metrics": evaluate(model, test),
+                "metrics": evaluate(test, model.predict(test.images)),
                 "versions": {
                     "python": platform.python_version(),
                     "tensorflow": tf.__version__,
@@ -260,7 +309,7 @@ def finetuned_model(
 
 def held_out_patches(
     patches: PatchSet, weights: str | Path, backbone: str | Backbone
-) -> tuple[PatchSet, bool]:
+) -> tuple[PatchSet, PatchSet | None]:
     """Keep the patches that a finetuned network has not been trained on, as far as it is known.
 
     Parameters
@@ -272,19 +321,20 @@ def held_out_patches(
 
     Returns
     -------
-    patches : PatchSet
+    held_out : PatchSet
         Of the groups that the manifest says were held out; all where it says nothing of them.
-    known : bool
-        Whether it did.
+    rest : PatchSet or None
+        The others; None where the manifest says nothing.
     """
     if weights == "finetuned":
         path = finetuned_paths(backbone)[1]
     else:
         path = Path(str(weights).removesuffix(".weights.h5") + ".json")
     groups = json.loads(path.read_text())["held_out"] if path.is_file() else []
-    if not np.isin(patches.groups, groups).any():
-        return patches, False
-    return patches.in_groups(groups), True
+    which = np.isin(patches.groups, groups)
+    if not which.any():
+        return patches, None
+    return patches.select(which), patches.select(~which)
 
 
 def load_finetuned(

@@ -1,7 +1,12 @@
-"""Grad-CAM and Grad-CAM++: which parts of a patch speak for a class."""
+"""Class activation maps: which parts of a patch speak for a class.
+
+Grad-CAM, Grad-CAM++, LayerCAM and the plain gradient, of any layers, from one forward and one
+backward pass.
+"""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -9,22 +14,47 @@ import tensorflow as tf
 
 from utils.models import Model
 
-METHODS = ("gradcam", "gradcam++")
-TITLES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
+METHODS = ("gradcam", "gradcam++", "layercam", "saliency")
 TARGETS = ("tumor", "normal")
+SCORES = ("logit", "probability")
+MODIFIERS = ("relu", "absolute", "negate")
 COLORMAPS = {"jet": cv2.COLORMAP_JET, "cividis": cv2.COLORMAP_CIVIDIS}
+INTERPOLATIONS = {
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "nearest": cv2.INTER_NEAREST,
+}
+
+
+class DeadMaps(UserWarning):
+    """Some heat maps are all zeros."""
+
+
+class Explained(NamedTuple):
+    """Heat maps of some patches, and what was explained.
+
+    Attributes
+    ----------
+    maps : dict of str to dict of str to array, (n, H, W), float32 in [0, 1]
+        By layer and method.
+    logit : array, (n,), float32
+        Log-odds of tumor, whatever the target.
+    """
+
+    maps: dict[str, dict[str, np.ndarray]]
+    logit: np.ndarray
 
 
 def explain(
     model: Model,
     images: np.ndarray,
     *,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = ("gradcam", "gradcam++"),
     layer: str | None = None,
     target: str = "tumor",
-    batch_size: int = 32,
+    **options,
 ) -> dict[str, np.ndarray]:
-    """Compute heat maps from one forward and one backward pass.
+    """Compute heat maps of one layer, all methods from one forward and one backward pass.
 
     Parameters
     ----------
@@ -33,57 +63,149 @@ def explain(
     images : array, (N, H, W, 3), uint8
         Patches.
     methods : sequence of str
-        ``gradcam`` (Selvaraju 2017), ``gradcam++`` (Chattopadhay 2018).
+        Of `METHODS`: ``gradcam`` (Selvaraju 2017), ``gradcam++`` (Chattopadhay 2018), ``layercam``
+        (Jiang 2021), and ``saliency`` (Simonyan 2014: the largest absolute gradient over the
+        colours), which is of the input and not of a layer.
     layer : str, optional
         Analysis layer, by default the backbone's last one with spatial extent.
     target : str
         ``tumor`` explains the log-odds of tumor, ``normal`` their negative.
-    batch_size : int
-        Patches a pass; the maps do not depend on it.
+    **options
+        ``score``, ``modifier``, ``interpolation`` and ``batch_size``: see `stream`.
 
     Returns
     -------
     dict of str to array, (N, H, W), float32 in [0, 1]
-        By method; every map is divided by its maximum. A map without any positive evidence is all
-        zeros, and a warning says how many there are.
+        By method; every map is divided by its maximum. A map without any evidence is all zeros,
+        and a warning says how many are and how these patches are classified.
 
     Raises
     ------
     ValueError
-        If a method, target or layer does not exist, the layer has no spatial extent, the network
-        no head, or the images are not what it takes.
+        If an option or layer does not exist, the layer has no spatial extent, the network no head,
+        or the images are not what it takes.
+    """
+    layer = layer or model.backbone.cam_layer
+    found = explain_layers(model, images, [layer], methods=methods, target=target, **options)
+    return found[layer]
+
+
+def explain_layers(
+    model: Model,
+    images: np.ndarray,
+    layers: Sequence[str],
+    *,
+    methods: Sequence[str] = ("gradcam", "gradcam++"),
+    target: str = "tumor",
+    **options,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Compute heat maps of several layers from the same passes: `explain`, by layer and method."""
+    batches = stream(model, images, layers, methods=methods, target=target, **options)
+    maps_of_batches, logits = zip(*batches, strict=True)
+    against = np.concatenate(logits) < 0 if target == "tumor" else np.concatenate(logits) > 0
+    maps: dict[str, dict[str, np.ndarray]] = {layer: {} for layer in layers}
+    for layer in layers:
+        for name in methods:
+            found = np.concatenate([part[layer][name] for part in maps_of_batches])
+            dead = found.max(axis=(1, 2)) == 0
+            if dead.any():
+                warnings.warn(
+                    f"{model.title}: {dead.sum()} of {len(found)} {name} maps of {layer} are all "
+                    f"zero: no place there speaks for {target}. {np.sum(dead & against)} of these "
+                    "patches are classified otherwise.",
+                    DeadMaps,
+                    stacklevel=2,
+                )
+            maps[layer][name] = found
+    return maps
+
+
+def stream(
+    model: Model,
+    images: np.ndarray,
+    layers: Sequence[str],
+    *,
+    methods: Sequence[str] = ("gradcam", "gradcam++"),
+    target: str = "tumor",
+    score: str = "logit",
+    modifier: str = "relu",
+    interpolation: str = "linear",
+    batch_size: int = 32,
+) -> Iterator[Explained]:
+    """Compute heat maps batch by batch, for more patches than maps would fit in memory.
+
+    Parameters
+    ----------
+    model, images, methods, target
+        As in `explain`; `images` may be memory-mapped.
+    layers : sequence of str
+        Analysis layers with spatial extent.
+    score : str
+        ``logit``, or ``probability``, whose gradient vanishes where the network is sure.
+    modifier : str
+        What becomes of the sum over channels: ``relu`` keeps evidence for the target, ``negate``
+        evidence against it, ``absolute`` both. Gradients of the input are absolute in any case.
+    interpolation : str
+        From the layer's resolution to the patch's: ``linear``, ``cubic`` or ``nearest``.
+    batch_size : int
+        Patches a pass; the maps do not depend on it.
+
+    Yields
+    ------
+    Explained
+        The next patches'.
+
+    Raises
+    ------
+    ValueError
+        As `explain`.
     """
     model.check_images(images)
-    methods = [methods] if isinstance(methods, str) else list(methods)
-    unknown = [method for method in methods if method not in METHODS]
-    if unknown or not methods:
-        raise ValueError(f"methods are {methods}; known methods: {', '.join(METHODS)}.")
-    if target not in TARGETS:
-        raise ValueError(f"target is {target!r}; expected one of {', '.join(TARGETS)}.")
-    layer = layer or model.backbone.cam_layer
-    shape = model.layer(layer).output.shape
-    if len(shape) != 4:
-        raise ValueError(f"{layer} has the shape {shape}; expected a layer with spatial extent.")
-    network = model.submodel([layer], logit=True)
-    sign = 1.0 if target == "tumor" else -1.0
-
-    def coarse(batch):
-        with tf.GradientTape() as tape:
-            tape.watch(batch)  # records the path also where no weight is trainable
-            outputs = network(batch, training=False)
-            score = sign * outputs["logit"]
-        activations = outputs[layer]
-        gradients = tape.gradient(score, activations)
-        return {name: _MAPS[name](activations, gradients) for name in methods}
-
-    coarse_maps = model.compile(coarse, images)
-    maps: dict[str, list[np.ndarray]] = {name: [] for name in methods}
+    for name, value in (("methods", methods), ("layers", layers)):
+        if isinstance(value, str) or not len(value):
+            raise ValueError(f"{name} is {value!r}; expected a list of names.")
+    for name, value, known in (
+        *(("methods", method, METHODS) for method in methods),
+        ("target", target, TARGETS),
+        ("score", score, SCORES),
+        ("modifier", modifier, MODIFIERS),
+        ("interpolation", interpolation, tuple(INTERPOLATIONS)),
+    ):
+        if value not in known:
+            raise ValueError(f"{name}: {value!r} is unknown; expected one of {', '.join(known)}.")
+    for layer in layers:
+        shape = model.layer(layer).output.shape
+        if len(shape) != 4:
+            raise ValueError(
+                f"{layer} has the shape {shape}; expected a layer with spatial extent."
+            )
     size = images.shape[2:0:-1]
-    for batch in model.batches(images, batch_size=batch_size, description="explain"):
-        for name, found in coarse_maps(batch).items():
-            fine = [cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) for m in found.numpy()]
-            maps[name].append(np.stack(fine))
-    return {name: _normalise(np.concatenate(parts), name) for name, parts in maps.items()}
+
+    def fine(coarse_maps: np.ndarray) -> np.ndarray:
+        resized = [
+            cv2.resize(m, size, interpolation=INTERPOLATIONS[interpolation]) for m in coarse_maps
+        ]
+        positive = np.maximum(np.stack(resized), 0)  # cubic interpolation overshoots
+        peaks = positive.max(axis=(1, 2), keepdims=True)
+        return np.divide(positive, peaks, out=np.zeros_like(positive), where=peaks > 0)
+
+    layers, methods = tuple(layers), tuple(methods)
+    options = (layers, methods, target, score, modifier)
+    found = model.run(
+        ("heat maps", *options),
+        lambda: _coarse_maps(model, *options),
+        images,
+        batch_size=batch_size,
+        description="explain",
+    )
+    for maps, logit in found:
+        yield Explained(
+            {
+                layer: {name: fine(maps[layer][name].numpy()) for name in methods}
+                for layer in layers
+            },
+            logit.numpy(),
+        )
 
 
 def overlay(
@@ -106,6 +228,8 @@ def overlay(
     """
     if colormap not in COLORMAPS:
         raise ValueError(f"colormap is {colormap!r}; expected one of {', '.join(COLORMAPS)}.")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity is {opacity}; expected a number in [0, 1].")
     if maps.shape != images.shape[:3]:
         raise ValueError(f"maps have the shape {maps.shape}, images {images.shape}: they differ.")
     laid = []
@@ -116,30 +240,58 @@ def overlay(
     return np.stack(laid)
 
 
+def _coarse_maps(model, layers, methods, target, score, modifier) -> Callable:
+    """Make the function from a batch to maps of the layers' resolution, and to the logit."""
+    network = model.submodel(layers, logit=True)
+    sign = 1.0 if target == "tumor" else -1.0
+    modify = {"relu": tf.nn.relu, "absolute": tf.abs, "negate": lambda m: tf.nn.relu(-m)}[modifier]
+
+    def coarse(batch):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(batch)  # records the path though no weight is watched
+            outputs = network(batch, training=False)
+            value = sign * outputs["logit"]
+            if score == "probability":
+                value = tf.sigmoid(value)
+        sources = {layer: outputs[layer] for layer in layers}
+        if "saliency" in methods:
+            sources["input"] = batch
+        gradients = tape.gradient(value, sources)
+        maps = {
+            layer: {
+                name: modify(weigh(outputs[layer], gradients[layer]))
+                for name, weigh in _WEIGHED_SUMS.items()
+                if name in methods
+            }
+            for layer in layers
+        }
+        if "saliency" in methods:
+            saliency = tf.reduce_max(tf.abs(gradients["input"]), axis=-1)
+            for by_method in maps.values():
+                by_method["saliency"] = saliency
+        return maps, outputs["logit"]
+
+    return coarse
+
+
 def _gradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     weights = tf.reduce_mean(gradients, axis=(1, 2))
-    return tf.nn.relu(tf.einsum("nhwc,nc->nhw", activations, weights))
+    return tf.einsum("nhwc,nc->nhw", activations, weights)
 
 
 def _gradcam_plus_plus(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     # For y = exp(S) all derivatives of y have the factor exp(S), which cancels in alpha and only
     # scales the map. The sum over positions is the paper's (equation 19).
     total = tf.reduce_sum(activations, axis=(1, 2), keepdims=True)
-    square = gradients**2
-    alpha = tf.math.divide_no_nan(square, 2 * square + gradients**3 * total)
+    # g^2 is divided out of both sides of alpha's fraction: squares and cubes of small gradients
+    # are not representable.
+    alpha = tf.where(gradients == 0, 0.0, tf.math.divide_no_nan(1.0, 2 + gradients * total))
     weights = tf.reduce_sum(alpha * tf.nn.relu(gradients), axis=(1, 2))
-    return tf.nn.relu(tf.einsum("nhwc,nc->nhw", activations, weights))
+    return tf.einsum("nhwc,nc->nhw", activations, weights)
 
 
-_MAPS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus}
+def _layercam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(activations * tf.nn.relu(gradients), axis=-1)
 
 
-def _normalise(maps: np.ndarray, name: str) -> np.ndarray:
-    peaks = maps.max(axis=(1, 2), keepdims=True)
-    dead = int(np.sum(peaks <= 0))
-    if dead:
-        warnings.warn(
-            f"{dead} of {len(maps)} {name} maps are all zero: no evidence for the target there.",
-            stacklevel=3,
-        )
-    return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
+_WEIGHED_SUMS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "layercam": _layercam}

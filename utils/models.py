@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,6 +88,10 @@ class Model:
         return self.backbone.preprocess(images)
 
     @cached_property
+    def _compiled(self) -> dict[Hashable, Callable]:
+        return {}
+
+    @cached_property
     def logit(self):
         """Symbolic log-odds of tumor, ``(N,)``, whatever the head: see `tumor_logit`."""
         return tumor_logit(self.network)
@@ -126,24 +130,56 @@ class Model:
         """
         self.check_images(images)
         starts = range(0, len(images), batch_size)
-        for start in tqdm(starts, desc=description, unit="batch", disable=description is None):
+        quiet = description is None or len(starts) < 2
+        for start in tqdm(starts, desc=description, unit="batch", disable=quiet):
             yield tf.constant(self.preprocess(images[start : start + batch_size]))
 
-    def compile(self, function: Callable[[tf.Tensor], object], images: np.ndarray) -> Callable:
-        """Compile a function of the batches of some images, once for batches of any length."""
+    def run(
+        self,
+        key: Hashable,
+        build: Callable[[], Callable[[tf.Tensor], object]],
+        images: np.ndarray,
+        *,
+        batch_size: int = 32,
+        description: str | None = None,
+    ) -> Iterator:
+        """Compute a function of preprocessed images, batch by batch.
+
+        Parameters
+        ----------
+        key : hashable
+            What the function is and all that it depends on. It is built and compiled only once a
+            key and size of the images, for batches of any length; it follows changes of weights.
+        build : callable
+            Makes the function, which maps a tensor ``(n, H, W, 3)`` to tensors in any structure.
+        images, batch_size, description
+            As in `batches`.
+
+        Yields
+        ------
+        object
+            The function of each batch.
+        """
         self.check_images(images)
-        batch = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
-        return tf.function(function, autograph=False).get_concrete_function(batch)
+        key = (key, images.shape[1:3])
+        if key not in self._compiled:
+            batch = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
+            function = tf.function(build(), autograph=False)
+            self._compiled[key] = function.get_concrete_function(batch)
+        compiled = self._compiled[key]
+        for batch in self.batches(images, batch_size=batch_size, description=description):
+            yield compiled(batch)
 
     def predict(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
         """Return the probability of tumor, ``(N,)`` float32 in [0, 1]."""
-        network = self.submodel([], logit=True)
-        logit = self.compile(lambda batch: network(batch, training=False)["logit"], images)
-        logits = [
-            logit(batch).numpy()
-            for batch in self.batches(images, batch_size=batch_size, description="predict")
-        ]
-        return keras.ops.convert_to_numpy(keras.ops.sigmoid(np.concatenate(logits)))
+
+        def build():
+            network = self.submodel([], logit=True)
+            return lambda batch: network(batch, training=False)["logit"]
+
+        logits = self.run("logit", build, images, batch_size=batch_size, description="predict")
+        logit = np.concatenate([part.numpy() for part in logits])
+        return keras.ops.convert_to_numpy(keras.ops.sigmoid(logit))
 
     def check_images(self, images: np.ndarray) -> None:
         """Raise ValueError unless `images` is what this network takes."""

@@ -109,7 +109,11 @@ class PatchSet:
 
     def sample(self, per_class: int, *, seed: int = 0) -> "PatchSet":
         """Draw at most `per_class` patches of each class, evenly over groups, in their order."""
-        return self.select(_draw(self.labels, per_class, seed, self.groups))
+        return self.select(self.sample_indices(per_class, seed=seed))
+
+    def sample_indices(self, per_class: int, *, seed: int = 0) -> np.ndarray:
+        """Return the indices of the patches that `sample` draws."""
+        return _draw(self.labels, per_class, seed, self.groups)
 
     def split(self, *, folds: int = 3, seed: int = 0) -> tuple["PatchSet", "PatchSet"]:
         """Split into training and held-out patches, whole groups at a time.

@@ -36,17 +36,18 @@ def layer_features(
         By layer, from input to output.
     """
     layers = list(layers or model.backbone.layers)
-    network = model.submodel(layers)
 
-    def pool(batch):
-        outputs = network(batch, training=False)
-        return {name: tf.reduce_mean(outputs[name], axis=(1, 2)) for name in layers}
+    def build():
+        network = model.submodel(layers)
 
-    pooled = model.compile(pool, images)
-    parts = [
-        pooled(batch)
-        for batch in model.batches(images, batch_size=batch_size, description=model.title)
-    ]
+        def pool(batch):
+            outputs = network(batch, training=False)
+            return {name: tf.reduce_mean(outputs[name], axis=(1, 2)) for name in layers}
+
+        return pool
+
+    key = ("layer_features", *layers)
+    parts = list(model.run(key, build, images, batch_size=batch_size, description=model.title))
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in layers}
 
 
