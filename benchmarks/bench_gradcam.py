@@ -1,6 +1,6 @@
 """How fast are Grad-CAM and Grad-CAM++, against a plain forward pass, tf-keras-vis and Xplique?
 
-    python benchmarks/bench_gradcam.py [--backbone inceptionv3] [--patches 64] [--streamed 10000]
+    python benchmarks/bench_gradcam.py [--backbone inceptionv3] [--parts speed,memory]
 
 All explain the same patches at 299 px with the same finetuned network, one after the other in one
 process; nothing else should run beside. tf-keras-vis comes with requirements-dev.txt. Xplique 2.0.2
@@ -149,31 +149,33 @@ def main():
     parser.add_argument("--backbone", default="auto")
     parser.add_argument("--patches", type=int, default=64)
     parser.add_argument("--streamed", type=int, default=10_000)
-    parser.add_argument("--memory-only", action="store_true", help="used by the script itself")
+    parser.add_argument("--parts", default="speed,memory")
+    parser.add_argument("--in-process", action="store_true", help="used by the script itself")
     arguments = parser.parse_args()
+    parts = arguments.parts.split(",")
+    if not set(parts) <= {"speed", "memory"}:
+        parser.error(f"--parts is {arguments.parts}; expected speed, memory or both")
     warnings.simplefilter("ignore", DeadMaps)
     model = load_finetuned("finetuned", choose_backbone(arguments.backbone))
     images = load_sample(patch_size=SIZE, stride=38).images[: arguments.patches]
-    if arguments.memory_only:
+    if arguments.in_process:
         memory(model, images, arguments.streamed)
         return
     results = Results(RESULTS, model.backbone.name)
     print(f"{model.title}: {len(images)} patches of {SIZE} px, {model.backbone.cam_layer}")
-    table = speed(model, images)
-    print(table.round(2).to_string(index=False))
-    results.table(table, "gradcam_speed.csv")
-    # A process of its own, whose peak is not that of the peers.
-    command = [sys.executable, __file__, "--memory-only", "--backbone", model.backbone.name]
-    done = subprocess.run(
-        [*command, "--streamed", str(arguments.streamed)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    rows = [line.split(",") for line in done.stdout.split() if line[0].isdigit()]
-    peaks = pd.DataFrame(rows, columns=["patches", "peak_megabytes"])
-    print(peaks.to_string(index=False))
-    results.table(peaks, "gradcam_memory.csv")
+    if "speed" in parts:
+        table = speed(model, images)
+        print(table.round(2).to_string(index=False))
+        results.table(table, "gradcam_speed.csv")
+    if "memory" in parts:
+        # A process of its own, whose peak is not that of the peers.
+        command = [sys.executable, __file__, "--in-process", "--backbone", model.backbone.name]
+        command += ["--streamed", str(arguments.streamed)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rows = [line.split(",") for line in done.stdout.split() if line[0].isdigit()]
+        peaks = pd.DataFrame(rows, columns=["patches", "peak_megabytes"])
+        print(peaks.to_string(index=False))
+        results.table(peaks, "gradcam_memory.csv")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,29 @@
+from dataclasses import replace
+
+import keras
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.preprocessing import StandardScaler
 
-from utils.concepts import TEXTURE, texture_measures
-from utils.rcv import _grouped_r2, cross_validated_r2, in_sample_r2, layer_features
-
-
-def test_texture_by_hand():
-    stripes = np.zeros((1, 6, 6, 3), np.uint8)
-    stripes[:, :, 1::2] = 10  # grey levels 0 and 10 in turn
-    near = texture_measures(stripes, distances=[1]).iloc[0]
-    far = texture_measures(stripes, distances=[2]).iloc[0]
-    # One pixel apart: (0, 10) and (10, 0), half each. Two apart: (0, 0) and (10, 10), half each.
-    expected = {"contrast": 100, "dissimilarity": 10, "homogeneity": 1 / 101, "ASM": 0.5}
-    expected |= {"energy": np.sqrt(0.5), "correlation": -1}
-    np.testing.assert_allclose(near[list(expected)], list(expected.values()), atol=1e-9)
-    np.testing.assert_allclose(far[list(TEXTURE)], [0, 0, 1, 0.5, np.sqrt(0.5), 1], atol=1e-9)
-    with pytest.raises(ValueError, match="float64"):
-        texture_measures(stripes / 255)
+from utils import rcv
+from utils.models import Model
+from utils.rcv import (
+    _grouped_r2,
+    concept_vectors,
+    cross_validated_r2,
+    in_sample_r2,
+    layer_features,
+    layer_features_and_gradients,
+    learning_curve,
+    r2_difference,
+    r2_table,
+    regress,
+    relevance,
+)
 
 
 def test_features_are_pooled_activations_of_one_pass(tiny_model, images):
@@ -56,7 +60,10 @@ def test_in_sample_fit_flatters(planted):
     assert cross_validated_r2(wide, measures, groups, shuffles=2)["r2"].max() < 0.1
     x, y = features["layer"], measures["planted"]
     expected = LinearRegression().fit(x, y).score(x, y)
-    np.testing.assert_allclose(in_sample_r2(features, measures)["r2"][0], expected, rtol=1e-6)
+    row = in_sample_r2(features, measures).iloc[0]
+    np.testing.assert_allclose(row["r2"], expected, rtol=1e-6)
+    np.testing.assert_allclose(row["adjusted_r2"], 1 - (1 - expected) * 479 / 459, rtol=1e-6)
+    assert in_sample_r2(wide, measures)["adjusted_r2"].isna().all()
 
 
 def test_groups_do_not_leak():
@@ -67,6 +74,197 @@ def test_groups_do_not_leak():
     measures = pd.DataFrame({"of the group": generator.normal(size=15)[groups]})
     assert in_sample_r2(features, measures)["r2"][0] > 0.99
     assert cross_validated_r2(features, measures, groups, shuffles=2)["r2"][0] < 0.1
+
+
+def test_regression_is_that_of_scikit_learn():
+    """Nested cross-validation over groups, concept by concept, with features of other scales."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(240, 30)) * generator.uniform(0.1, 10, 30) + 5
+    weights = generator.normal(size=(30, 3)) * (generator.random((30, 3)) < 0.3)
+    y = pd.DataFrame(
+        x @ weights + generator.normal(size=(240, 3)) * [1, 30, 300], columns=list("abc")
+    )
+    groups = np.repeat(np.arange(12), 20)
+    found = regress({"layer": x}, y, groups, folds=3, shuffles=2)["layer"]
+    outer = GroupKFold(3, shuffle=True, random_state=0)
+    for fold, (train, test) in enumerate(outer.split(x, groups=groups)):
+        scaler = StandardScaler().fit(x[train])
+        inner = list(GroupKFold(4).split(train, groups=groups[train]))
+        for column, name in enumerate(y):
+            search = GridSearchCV(
+                Ridge(), {"alpha": rcv.PENALTIES}, cv=inner, scoring="neg_mean_squared_error"
+            )
+            search.fit(scaler.transform(x[train]), y[name].to_numpy()[train])
+            assert found.penalties[0, fold, column] == search.best_params_["alpha"]
+            predicted = search.predict(scaler.transform(x[test]))
+            np.testing.assert_allclose(found.predicted[0, test, column], predicted, rtol=1e-6)
+    assert len(np.unique(found.penalties)) > 1
+
+
+def test_concept_vectors_point_where_the_concept_was_planted():
+    generator = np.random.default_rng(0)
+    scale = generator.uniform(0.1, 10, 12)
+    x = generator.normal(size=(600, 12)) * scale
+    weights = generator.normal(size=12)
+    signal = x @ weights
+    y = pd.DataFrame({"planted": signal + generator.normal(size=600) * signal.std() / 5})
+    vectors = concept_vectors({"layer": x}, y, np.repeat(np.arange(12), 50))["layer"]
+    assert vectors.shape == (12, 1)
+    vector = vectors["planted"].to_numpy()
+    np.testing.assert_allclose(np.linalg.norm(vector), 1)
+    weighted = (vector * scale) @ (weights * scale)  # channels that hardly vary tell little
+    norms = np.linalg.norm(vector * scale) * np.linalg.norm(weights * scale)
+    assert weighted / norms > 0.99
+
+
+def test_gradients_against_finite_differences(tiny_classifier, images):
+    features, gradients = layer_features_and_gradients(tiny_classifier, images, batch_size=2)
+    for layer, pooled in layer_features(tiny_classifier, images).items():
+        np.testing.assert_allclose(features[layer], pooled, atol=1e-6)
+    tail_input = keras.Input((8, 8, 4))
+    network, tail = tiny_classifier.network, tail_input
+    for name in ("deep", "late_relu", "pool"):
+        tail = network.get_layer(name)(tail)
+    head = network.get_layer("tumor")
+    tail = keras.Model(tail_input, keras.ops.matmul(tail, head.kernel) + head.bias)
+    activations = tiny_classifier.submodel(["early"])(tiny_classifier.preprocess(images))["early"]
+    for channel in range(4):
+        move = 1e-3 * np.eye(4, dtype=np.float32)[channel]
+        up, down = (tail(activations + sign * move).numpy()[:, 0] for sign in (1, -1))
+        slope = (up - down) / 2e-3
+        np.testing.assert_allclose(gradients["early"][:, channel], slope, atol=0.02, rtol=0.02)
+    with pytest.raises(ValueError, match="finetune first"):
+        layer_features_and_gradients(
+            replace(tiny_classifier, network=tiny_classifier.submodel(["late"])), images
+        )
+
+
+def test_relevance_finds_the_concept_that_the_output_follows(planted):
+    features, measures, groups = planted
+    generator = np.random.default_rng(5)
+    vector = concept_vectors(features, measures, groups)["layer"]["planted"].to_numpy()
+    slopes = vector + 0.05 * generator.normal(size=(480, 20))
+    gradients = {"layer": slopes.astype(np.float32)}
+    found = regress(features, measures, groups, gradients=gradients, shuffles=60)
+    table = relevance(found, gradients, groups).set_index("concept")
+    planted = table.loc["planted"]
+    assert planted["positive"] == 1 and planted["br"] > 5
+    np.testing.assert_allclose(planted["br"], planted["r2"] * planted["ratio"])
+    assert planted["low"] < planted["ratio"] < planted["high"]
+    assert planted["q_random"] < 0.05 and planted["q_shuffled"] < 0.05
+    assert abs(table.loc["null", "br"]) < 0.5 and table.loc["null", "q_random"] > 0.05
+    own = slopes @ vector  # the same from the definition
+    assert planted["ratio"] == pytest.approx(own.mean() / own.std(), rel=0.1)
+    with pytest.raises(ValueError, match="without gradients"):
+        relevance(regress(features, measures, groups, shuffles=2), gradients, groups)
+
+
+def test_null_exchanges_whole_groups():
+    codes = np.repeat([0, 1, 2, 3], [5, 3, 4, 5])
+    generator = np.random.default_rng(0)
+    orders = [rcv._exchange_groups(codes, generator) for _ in range(20)]
+    for order in orders:
+        assert sorted(order) == list(range(17))
+        assert np.sum(np.diff(order) != 1) <= 3  # at most as many seams as between groups
+    assert len({tuple(order) for order in orders}) > 5
+
+
+def test_null_keeps_what_neighbours_share():
+    """Within groups of unequal size, values stay alike; single patches' shuffles lose that."""
+    generator = np.random.default_rng(0)
+    codes = np.repeat(np.arange(12), generator.integers(15, 25, 12))
+    values = generator.normal(size=12)[codes]
+
+    def within(order):
+        return pd.Series(values[order]).groupby(codes).var(ddof=0).mean() / values.var()
+
+    exchanged = [within(rcv._exchange_groups(codes, generator)) for _ in range(20)]
+    shuffled = [within(generator.permutation(len(codes))) for _ in range(20)]
+    assert np.mean(exchanged) < 0.4 < 0.8 < np.mean(shuffled)
+
+
+def test_repeats_and_significance(planted):
+    table = cross_validated_r2(*planted, shuffles=39, repeats=3).set_index("concept")
+    assert table["sd_over_repeats"].between(1e-6, 0.05).all()
+    assert table.loc["planted", "p"] == 1 / 40 and table.loc["planted", "q"] == 2 / 40
+    assert table.loc["null", "p"] > 0.05
+    once = cross_validated_r2(*planted, shuffles=0)
+    assert once[["sd_over_repeats", "null_high", "p", "q"]].isna().all(axis=None)
+
+
+def test_differences_are_paired(planted):
+    features, measures, groups = planted
+    same = regress(features, measures, groups, shuffles=0)
+    assert r2_difference(same, same, groups, ["layer"]) == (0, 0, 0)
+    noisy = {"layer": features["layer"] + np.random.default_rng(1).normal(size=(480, 20))}
+    worse = regress(noisy, measures, groups, shuffles=0)
+    difference, low, high = r2_difference(same, worse, groups, ["layer"])
+    assert 0 < low < difference < high
+    r2 = [r2_table(found, groups)["r2"].mean() for found in (same, worse)]
+    assert difference == pytest.approx(r2[0] - r2[1])
+
+
+def test_learning_curve(planted):
+    table = learning_curve(*planted, shares=(0.25, 1.0)).set_index(["concept", "share"])
+    assert table.loc[("planted", 1.0), "r2"] > table.loc[("planted", 0.25), "r2"]
+    whole = cross_validated_r2(*planted, shuffles=0).set_index("concept")["r2"]
+    assert table.loc[("planted", 1.0), "r2"] == pytest.approx(whole["planted"])
+    assert table.loc[("planted", 1.0), "patches"] == 480 * 4 / 5
+
+
+def test_judgement_of_c3(planted):
+    """Early layers that hold the concepts and deep ones that finetuning has made to."""
+    features, measures, groups = planted
+    measures = measures[["planted"]]
+    generator = np.random.default_rng(2)
+    signal = features["layer"]
+    noise = {level: signal + level * generator.normal(size=signal.shape) for level in (1, 2, 9)}
+
+    def network(early, deep):
+        return regress({"a": early, "b": deep}, measures, groups, shuffles=0)
+
+    networks = {
+        "random": network(noise[9], noise[9]),
+        "pretrained": network(signal, noise[9]),
+        "finetuned": network(signal, noise[1]),
+    }
+    assert rcv.judge_c3(networks, groups).endswith("C3 is supported.")
+    networks["finetuned"] = networks["pretrained"]
+    assert rcv.judge_c3(networks, groups).endswith("C3 is not supported, or only in part.")
+
+
+def test_features_are_cached_by_network_weights_and_images(
+    tiny_model, images, tmp_path, monkeypatch
+):
+    hashed = Model(tiny_model.network, tiny_model.backbone, "pretrained", "", "0123")
+    first = layer_features(hashed, images, cache=tmp_path, batch_size=2)
+    assert len(list(tmp_path.iterdir())) == 1
+    for layer, pooled in layer_features(tiny_model, images).items():
+        np.testing.assert_allclose(first[layer], pooled, atol=1e-6)
+    other = Model(tiny_model.network, tiny_model.backbone, "pretrained", "", "4567")
+    layer_features(other, images, cache=tmp_path)
+    layer_features(hashed, images[::-1], cache=tmp_path)
+    layer_features(hashed, images, layers=["late"], cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+    monkeypatch.setattr(Model, "batches", None)  # no pass from here on
+    again = layer_features(hashed, images, cache=tmp_path)
+    np.testing.assert_array_equal(again["late"], first["late"])
+    with pytest.raises(ValueError, match="no hash"):
+        layer_features(tiny_model, images, cache=tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="is damaged.*remove it"):
+        layer_features(hashed, images, cache=tmp_path)
+
+
+def test_one_pass_a_patch(tiny_classifier, images, monkeypatch):
+    seen = []
+    preprocess = Model.preprocess
+    monkeypatch.setattr(
+        Model, "preprocess", lambda self, batch: seen.append(len(batch)) or preprocess(self, batch)
+    )
+    layer_features_and_gradients(tiny_classifier, images, batch_size=2)
+    assert seen == [2, 2, 1]
 
 
 def test_grouped_r2_is_that_of_scikit_learn():
@@ -91,5 +289,7 @@ def test_bad_measures(planted):
         cross_validated_r2(features, measures.assign(holes=holes), groups)
     with pytest.raises(ValueError, match="2 groups for 5 folds"):
         cross_validated_r2(features, measures, groups % 2)
+    with pytest.raises(ValueError, match="479 groups of 480 patches"):
+        cross_validated_r2(features, measures, groups[1:])
     with pytest.raises(ValueError, match="same PatchSet"):
         in_sample_r2({"layer": features["layer"][:9]}, measures)

@@ -32,6 +32,7 @@ ASSETS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "histolytics/data/hgsc_nest.jpg",
             "histolytics/data/hgsc_nest_type_mask.npz",
+            "histolytics/data/hgsc_nest_inst_mask.npz",
             "histolytics/data/hgsc_stromal_he.jpg",
             "histolytics-0.3.0.dist-info/licenses/LICENSE",
         ),

@@ -5,10 +5,16 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import pandas as pd
+from skimage.color import rgb2hed
 from skimage.feature import graycomatrix, graycoprops
+from skimage.measure import regionprops_table
+from skimage.segmentation import clear_border
 from tqdm.auto import tqdm
 
+from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
+
 TEXTURE = ("contrast", "dissimilarity", "homogeneity", "ASM", "energy", "correlation")
+NUCLEI = ("number", "area", "eccentricity", "haematoxylin", "neoplastic share")
 
 
 def texture_measures(
@@ -33,11 +39,17 @@ def texture_measures(
     Raises
     ------
     ValueError
-        If the images are not uint8 RGB, or there are none.
+        If the images are not uint8 RGB or there are none, or a distance does not fit into them.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):
         raise ValueError(
             f"images are {images.dtype} of shape {images.shape}; expected uint8, (N, H, W, 3)."
+        )
+    smallest = min(images.shape[1:3])
+    if not len(distances) or not len(angles) or not all(0 < d < smallest for d in distances):
+        raise ValueError(
+            f"distances={list(distances)}, angles={list(angles)}; expected one or more of each, "
+            f"and distances from 1 to {smallest - 1} pixels."
         )
     rows = []
     for image in tqdm(images, desc="texture", unit="patch"):
@@ -45,3 +57,47 @@ def texture_measures(
         matrix = graycomatrix(grey, distances, angles, levels=256, symmetric=True, normed=True)
         rows.append([graycoprops(matrix, name).mean() for name in TEXTURE])
     return pd.DataFrame(rows, columns=list(TEXTURE))
+
+
+def nuclei_measures(patches: PatchSet) -> pd.DataFrame:
+    """Measure the nuclei of patches whose source has masks of them.
+
+    Parameters
+    ----------
+    patches : PatchSet
+        With `masks` and `nuclei`.
+
+    Returns
+    -------
+    DataFrame, N rows
+        Columns as in `NUCLEI`: the ``number`` of nuclei, cut ones included; mean ``area`` (square
+        pixels) and ``eccentricity`` (0 for a circle) of those that the border does not cut; mean
+        density of ``haematoxylin`` (Ruifrok and Johnston 2001) over the nuclei's pixels;
+        ``neoplastic share`` of the nuclei's area. NaN where a patch has no such nucleus, or its
+        source no masks.
+
+    Raises
+    ------
+    ValueError
+        If there are no masks at all.
+    """
+    if patches.masks is None or patches.nuclei is None:
+        raise ValueError(f"{patches} has no masks of nuclei: measure its texture only.")
+    rows = []
+    for image, types, nuclei in zip(patches.images, patches.masks, patches.nuclei, strict=True):
+        inside = nuclei > 0
+        if (types == UNANNOTATED).any() or not inside.any():
+            rows.append([np.nan] * len(NUCLEI))
+            continue
+        whole = regionprops_table(clear_border(nuclei), properties=("area", "eccentricity"))
+        found = len(whole["area"]) > 0
+        rows.append(
+            [
+                len(np.unique(nuclei[inside])),
+                whole["area"].mean() if found else np.nan,
+                whole["eccentricity"].mean() if found else np.nan,
+                rgb2hed(image)[..., 0][inside].mean(),
+                (types[inside] == NEOPLASTIC).mean(),
+            ]
+        )
+    return pd.DataFrame(rows, columns=list(NUCLEI))

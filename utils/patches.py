@@ -48,6 +48,8 @@ class PatchSet:
         x and y of the upper left corner in the source, in pixels; -1 where unknown.
     masks : array, (N, H, W), uint8, or None
         Type of nucleus by pixel, see `MASK_NAMES`; `UNANNOTATED` where the source has no masks.
+    nuclei : array, (N, H, W), int32, or None
+        Number of the nucleus by pixel, 0 outside of nuclei and where the source has no masks.
     class_names : tuple of str
         Name of each label.
     name : str
@@ -60,6 +62,7 @@ class PatchSet:
     sources: np.ndarray
     positions: np.ndarray
     masks: np.ndarray | None = None
+    nuclei: np.ndarray | None = None
     class_names: tuple[str, ...] = CLASS_NAMES
     name: str = "patches"
 
@@ -85,7 +88,7 @@ class PatchSet:
     def select(self, which: np.ndarray) -> "PatchSet":
         """Return the patches at these indices, or where this boolean mask is true."""
         which = np.asarray(which)
-        arrays = ("images", "labels", "groups", "sources", "positions", "masks")
+        arrays = ("images", "labels", "groups", "sources", "positions", "masks", "nuclei")
         chosen = {
             name: getattr(self, name)[which] for name in arrays if getattr(self, name) is not None
         }
@@ -206,10 +209,17 @@ def load_sample(
             f"patch_size={patch_size}, stride={stride}, block_size={block_size}: expected "
             "0 < patch_size <= block_size <= 1500 and stride >= 1."
         )
-    types = np.load(assets.path("hgsc", "hgsc_nest_type_mask.npz"))["nuc_raster"].astype(np.uint8)
-    masks = {"hgsc_nest": types, "hgsc_stromal_he": np.full_like(types, UNANNOTATED)}
+    types, ids = (
+        np.load(assets.path("hgsc", f"hgsc_nest_{kind}_mask.npz"))["nuc_raster"]
+        for kind in ("type", "inst")
+    )
+    types, ids = types.astype(np.uint8), ids.astype(np.int32)
+    rasters = {
+        "hgsc_nest": (types, ids),
+        "hgsc_stromal_he": (np.full_like(types, UNANNOTATED), np.zeros_like(ids)),
+    }
     rows = []
-    for source, mask in masks.items():
+    for source, (mask, nuclei) in rasters.items():
         image = _read_image(assets.path("hgsc", f"{source}.jpg"))
         white = image.min(axis=-1) > 200
         blocks = range(0, 1500 - block_size + 1, block_size)
@@ -223,9 +233,9 @@ def load_sample(
             if label is None or white[window].mean() > max_empty:
                 continue
             group = f"{source}/r{top // block_size}c{left // block_size}"
-            rows.append((image[window], label, group, source, (x, y), mask[window]))
-    images, labels, groups, sources, positions, patch_masks = map(np.array, zip(*rows, strict=True))
-    return PatchSet(images, labels, groups, sources, positions, patch_masks, name="hgsc sample")
+            row = (image[window], label, group, source, (x, y), mask[window], nuclei[window])
+            rows.append(row)
+    return PatchSet(*map(np.array, zip(*rows, strict=True)), name="hgsc sample")
 
 
 def load_hdf5(

@@ -1,23 +1,41 @@
-"""Regression of concept measures on the features of a network's layers (Graziani et al. 2018)."""
+"""Regression concept vectors: which layers know a concept, and whether the output depends on it.
 
+After Graziani et al. (2018), with every number held out: regressions are scored, and sensitivities
+computed, on regions or patients that the regression has not seen.
+"""
+
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from sklearn.linear_model import LinearRegression, RidgeCV
+from scipy.stats import false_discovery_control
+from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
 from utils.models import Model
+from utils.results import whole_file
 
-PENALTIES = tuple(np.logspace(0, 5, 11))
+PENALTIES = np.logspace(0, 6, 13)  # of standardised features
+INNER_FOLDS = 4  # of the choice of the penalty, within each training part
+
+# --- Features ---------------------------------------------------------------------------------
 
 
 def layer_features(
-    model: Model, images: np.ndarray, *, layers: Sequence[str] | None = None, batch_size: int = 32
+    model: Model,
+    images: np.ndarray,
+    *,
+    layers: Sequence[str] | None = None,
+    batch_size: int = 32,
+    cache: str | Path | None = None,
 ) -> dict[str, np.ndarray]:
     """Average every channel of every layer over the patch, in one forward pass.
 
@@ -25,30 +43,131 @@ def layer_features(
     ----------
     model : Model
     images : array, (N, H, W, 3), uint8
+        May be memory-mapped: only the averages are kept.
     layers : sequence of str, optional
         By default all analysis layers of the backbone.
     batch_size : int
         Patches a pass.
+    cache : str or Path, optional
+        Folder of HDF5 files, one for each combination of network, weights, images and layers, from
+        which the features are read if they are there, and to which they are written if not.
 
     Returns
     -------
     dict of str to array, (N, C), float32
         By layer, from input to output.
+
+    Raises
+    ------
+    ValueError
+        If a layer does not exist, the images are not what the network takes, or a cached file is
+        damaged.
     """
+    return _pooled(model, images, layers, batch_size, cache, _pool_activations)["features"]
+
+
+def layer_features_and_gradients(
+    model: Model,
+    images: np.ndarray,
+    *,
+    layers: Sequence[str] | None = None,
+    batch_size: int = 32,
+    cache: str | Path | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Compute `layer_features` and what a shift of each of them does to the logit, in one pass.
+
+    Returns
+    -------
+    features : dict of str to array, (N, C), float32
+    gradients : dict of str to array, (N, C), float32
+        Derivative of the log-odds of tumor with respect to adding to a channel everywhere: the sum
+        of its gradient over positions.
+
+    Raises
+    ------
+    ValueError
+        As `layer_features`, and if the network has no head.
+    """
+    found = _pooled(model, images, layers, batch_size, cache, _pool_activations_and_gradients)
+    return found["features"], found["gradients"]
+
+
+def _pooled(model, images, layers, batch_size, cache, make) -> dict[str, dict[str, np.ndarray]]:
     layers = list(layers or model.backbone.layers)
+    model.check_images(images)
+    batches = model.run(
+        (make.__name__, *layers),
+        lambda: make(model, layers),
+        images,
+        batch_size=batch_size,
+        description=model.title,
+    )
+    if cache is None:
+        parts = list(batches)
+        return {
+            kind: {name: np.concatenate([part[kind][name] for part in parts]) for name in layers}
+            for kind in parts[0]
+        }
+    path = _cache_path(model, images, layers, cache, make)
+    if not path.exists():
+        with whole_file(path) as scratch, h5py.File(scratch, "w") as file:
+            start = 0
+            for part in batches:
+                for kind, by_layer in part.items():
+                    for name, values in by_layer.items():
+                        rows = values.numpy()
+                        shape = (len(images), rows.shape[1])
+                        data = file.require_dataset(f"{kind}/{name}", shape, np.float32)
+                        data[start : start + len(rows)] = rows
+                start += len(rows)
+    try:
+        with h5py.File(path) as file:
+            return {kind: {name: file[kind][name][:] for name in layers} for kind in file}
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it.") from error
 
-    def build():
-        network = model.submodel(layers)
 
-        def pool(batch):
+def _cache_path(model, images, layers, cache, make) -> Path:
+    if not model.sha256:
+        raise ValueError(
+            f"the weights of {model.title} have no hash, so that their features cannot be told "
+            "from others': pass cache=None, or load the network by load_model."
+        )
+    identity = [make.__name__, model.backbone.name, model.sha256, layers, images.shape]
+    identity += [tf.__version__, model.preprocesses]
+    digest = hashlib.sha256(json.dumps(identity).encode())
+    for image in images:
+        digest.update(np.ascontiguousarray(image))
+    return Path(cache) / f"{model.backbone.name}-{digest.hexdigest()[:24]}.h5"
+
+
+def _pool_activations(model, layers):
+    network = model.submodel(layers)
+
+    def pool(batch):
+        outputs = network(batch, training=False)
+        return {"features": {name: tf.reduce_mean(outputs[name], axis=(1, 2)) for name in layers}}
+
+    return pool
+
+
+def _pool_activations_and_gradients(model, layers):
+    network = model.submodel(layers, logit=True)
+
+    def pool(batch):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(batch)  # records the path though no weight is watched
             outputs = network(batch, training=False)
-            return {name: tf.reduce_mean(outputs[name], axis=(1, 2)) for name in layers}
+        gradients = tape.gradient(outputs["logit"], {name: outputs[name] for name in layers})
+        return {
+            "features": {name: tf.reduce_mean(outputs[name], axis=(1, 2)) for name in layers},
+            "gradients": {name: tf.reduce_sum(gradients[name], axis=(1, 2)) for name in layers},
+        }
 
-        return pool
+    return pool
 
-    key = ("layer_features", *layers)
-    parts = list(model.run(key, build, images, batch_size=batch_size, description=model.title))
-    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in layers}
+
+# --- Regression -------------------------------------------------------------------------------
 
 
 def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> pd.DataFrame:
@@ -60,36 +179,70 @@ def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> 
     Returns
     -------
     DataFrame
-        Columns ``layer``, ``concept``, ``r2``.
+        Columns ``layer``, ``concept``, ``r2`` and ``adjusted_r2``, which is NaN where there are
+        not more patches than features.
     """
     targets = _targets(measures)
     rows = []
     for layer, x in features.items():
         _check_rows(layer, x, targets)
         scaled = StandardScaler().fit_transform(x.astype(np.float64))
-        residual = targets - LinearRegression().fit(scaled, targets).predict(scaled)
-        r2 = 1 - (residual**2).sum(axis=0) / ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-        rows += [(layer, name, score) for name, score in zip(measures, r2, strict=True)]
-    return pd.DataFrame(rows, columns=["layer", "concept", "r2"])
+        fit = LinearRegression().fit(scaled, targets)
+        r2 = 1 - ((targets - fit.predict(scaled)) ** 2).sum(axis=0) / _spread(targets)
+        left = len(x) - fit.rank_ - 1
+        adjusted = 1 - (1 - r2) * (len(x) - 1) / left if left > 0 else np.full(len(r2), np.nan)
+        rows += zip([layer] * len(r2), measures, r2, adjusted, strict=True)
+    return pd.DataFrame(rows, columns=["layer", "concept", "r2", "adjusted_r2"])
 
 
-def cross_validated_r2(
+@dataclass(frozen=True)
+class Regression:
+    """Held-out predictions of all concepts from one layer.
+
+    Attributes
+    ----------
+    concepts : tuple of str
+    truth : array, (N, T)
+        The concepts' measures.
+    predicted : array, (repeats, N, T)
+        Each patch's by a regression that has not seen its group.
+    penalties : array, (repeats, folds, T)
+        The chosen ones.
+    null_r2 : array, (shuffles, T)
+        Held-out R2 of each concept after exchanging whole groups' values.
+    sensitivity : array, (N, T), or None
+        Derivative of the logit along the concept's vector of a regression that has not seen the
+        patch's group.
+    null_ratio : array, (shuffles, T), or None
+        Mean over standard deviation of the sensitivities along the shuffled concepts' vectors.
+    """
+
+    concepts: tuple[str, ...]
+    truth: np.ndarray
+    predicted: np.ndarray
+    penalties: np.ndarray
+    null_r2: np.ndarray
+    sensitivity: np.ndarray | None
+    null_ratio: np.ndarray | None
+
+
+def regress(
     features: Mapping[str, np.ndarray],
     measures: pd.DataFrame,
     groups: np.ndarray,
     *,
+    gradients: Mapping[str, np.ndarray] | None = None,
     folds: int = 5,
-    shuffles: int = 20,
-    bootstraps: int = 1000,
+    repeats: int = 1,
+    shuffles: int = 100,
     seed: int = 0,
     description: str = "regression",
-) -> pd.DataFrame:
+) -> dict[str, Regression]:
     """Predict concept measures of regions that the regression has not seen.
 
-    Ridge regression on standardised features; the penalty is chosen within each training part by
-    leaving out one patch at a time. Where patches overlap that favours small penalties, and the R2
-    of the held-out regions, which the choice never sees, is rather too low than too high. It is
-    the R2 of all held-out predictions together, negative where they are worse than the mean.
+    Ridge regression on standardised features. The penalty of each concept is chosen within each
+    training part by cross-validation over its groups. All concepts and shuffles are targets of the
+    same decompositions.
 
     Parameters
     ----------
@@ -99,75 +252,509 @@ def cross_validated_r2(
         One column a concept.
     groups : array, (N,)
         Region or patient; none is on both sides of a fold.
+    gradients : mapping of str to array, (N, C), optional
+        From `layer_features_and_gradients`, for `relevance`.
     folds : int
         Parts of the cross-validation.
+    repeats : int
+        Assignments of groups to folds, each with another seed.
     shuffles : int
-        Repetitions of every concept with its values shuffled over the patches: the null, which
-        ignores that neighbouring patches are alike.
-    bootstraps : int
-        Draws of groups, with replacement, for the interval.
+        Repetitions of every concept after exchanging the values of whole groups, which keeps
+        neighbouring patches alike: the null.
     seed : int
-        Of folds, shuffles and bootstrap.
+        Of folds and shuffles.
     description : str
         Of the progress bar.
 
     Returns
     -------
-    DataFrame
-        Columns ``layer``, ``concept``, ``r2``, ``low`` and ``high`` (95 % interval over groups),
-        ``null_high`` (95th percentile of the shuffled concept's R2).
+    dict of str to Regression
+        By layer.
 
     Raises
     ------
     ValueError
-        If a measure is constant or not finite, or there are fewer groups than folds.
+        If a measure is constant or not finite, or there are too few groups for the folds.
     """
     targets = _targets(measures)
-    codes = np.unique(groups, return_inverse=True)[1]
-    if codes.max() + 1 < folds:
-        raise ValueError(
-            f"there are {codes.max() + 1} groups for {folds} folds: lower folds or add regions."
-        )
+    codes = _codes(groups, folds, len(targets))
     generator = np.random.default_rng(seed)
-    # Shuffled concepts are further targets of the same regression, and cost next to nothing.
-    orders = [generator.permutation(len(targets)) for _ in range(shuffles)]
+    orders = [_exchange_groups(codes, generator) for _ in range(shuffles)]
     columns = np.hstack([targets, *(targets[order] for order in orders)])
-    draws = generator.multinomial(
-        codes.max() + 1, np.full(codes.max() + 1, 1 / (codes.max() + 1)), size=bootstraps
-    )
-    splitter = GroupKFold(folds, shuffle=True, random_state=seed)
-    rows = []
+    count = targets.shape[1]
+    splits = [
+        list(GroupKFold(folds, shuffle=True, random_state=seed + r).split(targets, groups=codes))
+        for r in range(repeats)
+    ]
+    once = np.ones((1, codes.max() + 1))
+    found = {}
     for layer, x in tqdm(features.items(), desc=description, unit="layer"):
         _check_rows(layer, x, targets)
-        x = x.astype(np.float64)
-        predicted = np.empty_like(columns)
-        for train, test in splitter.split(x, groups=groups):
-            ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES, alpha_per_target=True))
-            predicted[test] = ridge.fit(x[train], columns[train]).predict(x[test])
-        ones = np.ones((1, codes.max() + 1))
-        r2 = _grouped_r2(columns, predicted, codes, ones)[0]
-        count = len(measures.columns)
-        spread = _grouped_r2(targets, predicted[:, :count], codes, draws)
-        low, high = np.percentile(spread, [2.5, 97.5], axis=0)
-        null = np.percentile(r2[count:].reshape(shuffles, count), 95, axis=0)
-        rows += zip([layer] * count, measures, r2[:count], low, high, null, strict=True)
-    return pd.DataFrame(rows, columns=["layer", "concept", "r2", "low", "high", "null_high"])
+        slopes = None if gradients is None else gradients[layer].astype(np.float64)
+        predicted, penalties, sensitivity = [], [], None
+        for repeat, split in enumerate(splits):
+            wanted = columns if repeat == 0 else targets  # one null is enough
+            along = slopes if repeat == 0 else None
+            result = _cross_fit(x.astype(np.float64), wanted, codes, split, along)
+            predicted.append(result[0])
+            penalties.append(result[1][:, :count])
+            sensitivity = result[2] if repeat == 0 else sensitivity
+        null = _grouped_r2(columns[:, count:], predicted[0][:, count:], codes, once)[0]
+        ratio = None
+        if sensitivity is not None:
+            ratio = _ratio(sensitivity[:, count:]).reshape(shuffles, count)
+            sensitivity = sensitivity[:, :count]
+        found[layer] = Regression(
+            tuple(measures),
+            targets,
+            np.stack([part[:, :count] for part in predicted]),
+            np.stack(penalties),
+            null.reshape(shuffles, count),
+            sensitivity,
+            ratio,
+        )
+    return found
+
+
+def cross_validated_r2(
+    features: Mapping[str, np.ndarray], measures: pd.DataFrame, groups: np.ndarray, **options
+) -> pd.DataFrame:
+    """Score the predictions of `regress`, which takes the same arguments: see `r2_table`."""
+    return r2_table(regress(features, measures, groups, **options), groups)
+
+
+def r2_table(
+    regressions: Mapping[str, Regression],
+    groups: np.ndarray,
+    *,
+    bootstraps: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score held-out predictions.
+
+    R2 is that of all held-out predictions together, negative where they are worse than the mean.
+
+    Parameters
+    ----------
+    regressions : mapping of str to Regression
+        From `regress`.
+    groups : array, (N,)
+        As given there.
+    bootstraps, seed : int
+        Draws of groups, with replacement, for the interval.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``layer``, ``concept``, ``r2`` (mean over repeats), ``low`` and ``high`` (95 %
+        interval over groups), ``sd_over_repeats``, ``null_low`` and ``null_high`` (95 % range of
+        the shuffled concept's R2), ``p`` (one-sided, from the shuffles) and ``q`` (the same, with
+        the false discovery rate controlled over the rows, Benjamini and Hochberg 1995).
+    """
+    codes = np.unique(groups, return_inverse=True)[1]
+    draws = _draws(codes, bootstraps, seed)
+    rows = []
+    for layer, found in regressions.items():
+        once = _repeated_r2(found, codes, np.ones((1, codes.max() + 1)))[:, 0]
+        spread = _repeated_r2(found, codes, draws).mean(axis=0)
+        r2, (low, high) = once.mean(axis=0), np.percentile(spread, [2.5, 97.5], axis=0)
+        deviation = once.std(axis=0, ddof=1) if len(once) > 1 else np.full(len(r2), np.nan)
+        null = np.full((2, len(r2)), np.nan)
+        p = np.full(len(r2), np.nan)
+        if len(found.null_r2):
+            null = np.percentile(found.null_r2, [2.5, 97.5], axis=0)
+            p = _p_value(once[0], found.null_r2)
+        columns = ([layer] * len(r2), found.concepts, r2, low, high, deviation, *null, p)
+        rows += zip(*columns, strict=True)
+    names = ["layer", "concept", "r2", "low", "high", "sd_over_repeats", "null_low", "null_high"]
+    return _with_q(pd.DataFrame(rows, columns=[*names, "p"]), "p")
+
+
+def r2_difference(
+    one: Mapping[str, Regression],
+    other: Mapping[str, Regression],
+    groups: np.ndarray,
+    layers: Sequence[str],
+    other_layers: Sequence[str] | None = None,
+    *,
+    bootstraps: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Compare mean held-out R2 over concepts and layers, on the same draws of groups.
+
+    Parameters
+    ----------
+    one, other : mapping of str to Regression
+        Of the same patches and concepts.
+    groups : array, (N,)
+    layers, other_layers : sequence of str
+        Whose R2 are averaged; by default the same of both.
+    bootstraps, seed : int
+        Draws of groups.
+
+    Returns
+    -------
+    difference, low, high : float
+        `one` minus `other`, with its 95 % interval.
+    """
+    codes = np.unique(groups, return_inverse=True)[1]
+    draws = np.vstack([np.ones(codes.max() + 1), _draws(codes, bootstraps, seed)])
+
+    def mean(found: Mapping[str, Regression], names: Sequence[str]) -> np.ndarray:
+        parts = [_repeated_r2(found[name], codes, draws).mean(axis=(0, 2)) for name in names]
+        return np.mean(parts, axis=0)
+
+    difference = mean(one, layers) - mean(other, other_layers or layers)
+    low, high = np.percentile(difference[1:], [2.5, 97.5])
+    return float(difference[0]), float(low), float(high)
+
+
+def judge_c3(networks: Mapping[str, Mapping[str, Regression]], groups: np.ndarray) -> str:
+    """Say whether texture is readable in early layers, and whether finetuning changes where.
+
+    Parameters
+    ----------
+    networks : mapping of str to (mapping of str to Regression)
+        Of ``random``, ``pretrained`` and ``finetuned``.
+    groups : array, (N,)
+
+    Returns
+    -------
+    str
+        A line a comparison of mean held-out R2 with its 95 % interval over groups, and a verdict.
+        Early and deep are the first and the last third of the layers.
+    """
+    layers = list(networks["pretrained"])
+    third = max(1, len(layers) // 3)
+    early, deep = layers[:third], layers[-third:]
+    lines, found = [], {}
+    for title, one, other, here, there in (
+        ("early minus deep layers, pretrained", "pretrained", "pretrained", early, deep),
+        ("pretrained minus random, early layers", "pretrained", "random", early, early),
+        ("finetuned minus pretrained, early layers", "finetuned", "pretrained", early, early),
+        ("finetuned minus pretrained, deep layers", "finetuned", "pretrained", deep, deep),
+    ):
+        difference, low, high = r2_difference(networks[one], networks[other], groups, here, there)
+        found[title] = "more" if low > 0 else "less" if high < 0 else "undecided"
+        lines.append(f"{title}: {difference:+.3f} ({low:+.3f} to {high:+.3f}), {found[title]}")
+    readable, learned, early_change, deep_change = found.values()
+    where = {
+        "more": "texture is read more easily in early layers than in deep ones",
+        "less": "texture is read more easily in deep layers than in early ones",
+        "undecided": "early and deep layers cannot be told apart",
+    }[readable]
+    source = {
+        "more": "and ImageNet's features are better at it than random ones",
+        "less": "but random features are better at it than ImageNet's",
+        "undecided": "but random features are as good at it",
+    }[learned]
+    change = {"more": "more", "less": "less", "undecided": "no measurably more or less"}
+    supported = readable == "more" and "undecided" != deep_change != early_change
+    return "\n".join(
+        [
+            *lines,
+            f"Verdict: {where}, {source}. After finetuning, early layers are "
+            f"{change[early_change]} readable and deep ones {change[deep_change]}. C3 is "
+            f"{'supported' if supported else 'not supported, or only in part'}.",
+        ]
+    )
+
+
+def learning_curve(
+    features: Mapping[str, np.ndarray],
+    measures: pd.DataFrame,
+    groups: np.ndarray,
+    *,
+    shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+    folds: int = 5,
+    seed: int = 0,
+    description: str = "learning curve",
+) -> pd.DataFrame:
+    """Score regressions that see only a share of the training groups.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``layer``, ``concept``, ``share``, ``patches`` (mean number trained on) and ``r2``,
+        held out on the same patches for every share.
+    """
+    targets = _targets(measures)
+    codes = _codes(groups, folds, len(targets))
+    generator = np.random.default_rng(seed)
+    split = GroupKFold(folds, shuffle=True, random_state=seed).split(targets, groups=codes)
+    splits: dict[float, list] = {share: [] for share in shares}
+    for train, test in split:
+        order = generator.permutation(np.unique(codes[train]))
+        for share in shares:
+            kept = order[: max(2, round(share * len(order)))]
+            splits[share].append((train[np.isin(codes[train], kept)], test))
+    once = np.ones((1, codes.max() + 1))
+    rows = []
+    for layer, x in tqdm(features.items(), desc=description, unit="layer"):
+        for share, parts in splits.items():
+            predicted = _cross_fit(x.astype(np.float64), targets, codes, parts, None)[0]
+            r2 = _grouped_r2(targets, predicted, codes, once)[0]
+            patches = np.mean([len(train) for train, _ in parts])
+            rows += [(layer, c, share, patches, v) for c, v in zip(measures, r2, strict=True)]
+    return pd.DataFrame(rows, columns=["layer", "concept", "share", "patches", "r2"])
+
+
+def concept_vectors(
+    features: Mapping[str, np.ndarray], measures: pd.DataFrame, groups: np.ndarray
+) -> dict[str, pd.DataFrame]:
+    """Fit the RCVs themselves, on all patches.
+
+    Returns
+    -------
+    dict of str to DataFrame, (C, T)
+        By layer: a unit vector in the space of pooled features, a column a concept. It is the
+        regression's weight vector of standardised features, mapped back to the features' units.
+    """
+    targets = _targets(measures)
+    codes = _codes(groups, 2, len(targets))
+    everything = np.arange(len(targets))
+    vectors = {}
+    for layer, x in features.items():
+        _check_rows(layer, x, targets)
+        fit = _Fit(x.astype(np.float64), targets, codes, everything)
+        vectors[layer] = pd.DataFrame(fit.directions(), columns=list(measures))
+    return vectors
+
+
+# --- Relevance --------------------------------------------------------------------------------
+
+
+def relevance(
+    regressions: Mapping[str, Regression],
+    gradients: Mapping[str, np.ndarray],
+    groups: np.ndarray,
+    *,
+    directions: int = 500,
+    bootstraps: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Say whether the output depends on the concepts (Graziani et al. 2018).
+
+    Parameters
+    ----------
+    regressions : mapping of str to Regression
+        From `regress` with `gradients`.
+    gradients : mapping of str to array, (N, C)
+    groups : array, (N,)
+    directions : int
+        Random unit vectors a layer.
+    bootstraps, seed : int
+        Of the interval over groups; the seed also of the directions.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``layer``, ``concept``, ``r2`` (held out), ``ratio`` (mean over standard deviation
+        of the sensitivities s), its 95 % interval ``low`` to ``high`` over groups, ``br`` (the
+        bidirectional relevance R2 * mean(s) / std(s), with R2 no less than 0), ``positive`` (the
+        share of patches with s > 0), ``p_random`` and ``p_shuffled`` (two-sided: how often random
+        directions, or vectors of the shuffled concept, have as large a ratio) and, with the false
+        discovery rate controlled over all rows, ``q_random`` and ``q_shuffled``.
+
+    Raises
+    ------
+    ValueError
+        If the regressions were made without gradients.
+    """
+    codes = np.unique(groups, return_inverse=True)[1]
+    draws = _draws(codes, bootstraps, seed)
+    generator = np.random.default_rng(seed)
+    rows = []
+    for layer, found in regressions.items():
+        if found.sensitivity is None:
+            raise ValueError(f"{layer} was regressed without gradients: give them to regress.")
+        s = found.sensitivity
+        ratio = _ratio(s)
+        low, high = np.percentile(_grouped_ratio(s, codes, draws), [2.5, 97.5], axis=0)
+        r2 = _repeated_r2(found, codes, np.ones((1, codes.max() + 1)))[:, 0].mean(axis=0)
+        random = generator.normal(size=(gradients[layer].shape[1], directions))
+        random = _ratio(gradients[layer] @ (random / np.linalg.norm(random, axis=0)))
+        p_random = _p_value(np.abs(ratio), np.abs(random)[:, None])
+        p_shuffled = _p_value(np.abs(ratio), np.abs(found.null_ratio))
+        br, positive = np.maximum(r2, 0) * ratio, (s > 0).mean(axis=0)
+        columns = (r2, ratio, low, high, br, positive, p_random, p_shuffled)
+        rows += zip([layer] * len(r2), found.concepts, *columns, strict=True)
+    names = ["layer", "concept", "r2", "ratio", "low", "high", "br", "positive"]
+    table = pd.DataFrame(rows, columns=[*names, "p_random", "p_shuffled"])
+    return _with_q(table, "p_random", "p_shuffled")
+
+
+# --- One training part ------------------------------------------------------------------------
+
+
+class _Fit:
+    """Ridge regression of many targets on one training part, penalties chosen over its groups.
+
+    It works on the Gram matrix of the standardised features, whose decomposition serves all
+    penalties and targets; the inner parts share the matrix and the scale of the whole part.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, codes: np.ndarray, train: np.ndarray):
+        self.scaler = StandardScaler().fit(x[train])
+        self.z = self.scaler.transform(x)
+        self.train, self.y = train, y
+        self.gram = self.z @ self.z[train].T
+        inside = np.arange(len(train))
+        own = self.gram[train]
+        inner = GroupKFold(min(INNER_FOLDS, len(np.unique(codes[train]))))
+        errors = np.zeros((len(PENALTIES), y.shape[1]))
+        for fit, check in inner.split(inside, groups=codes[train]):
+            part = _Decomposition(own, y[train], fit)
+            projected, truth = part.project(check), y[train[check]]
+            for index, penalty in enumerate(PENALTIES):
+                errors[index] += ((part.predict(projected, penalty) - truth) ** 2).sum(axis=0)
+        self.penalties = PENALTIES[errors.argmin(axis=0)]
+        self.whole = _Decomposition(self.gram, y[train], inside, train)
+
+    def predict(self, test: np.ndarray) -> np.ndarray:
+        return self.whole.predict(self.whole.project(test), self.penalties)
+
+    def directions(self) -> np.ndarray:
+        """Unit vectors in the features' own units, ``(C, T)``."""
+        weights = self.z[self.train].T @ self.whole.coefficients(self.penalties)
+        weights /= self.scaler.scale_[:, None]
+        norm = np.linalg.norm(weights, axis=0)
+        return np.divide(weights, norm, out=np.zeros_like(weights), where=norm > 0)
+
+
+class _Decomposition:
+    """Kernel ridge regression with an intercept, for any penalty after one decomposition.
+
+    Parameters
+    ----------
+    gram : array, (M, K)
+        Inner products of any M patches with the K of the training part.
+    y : array, (K, T)
+    fit : array
+        Which of the K are fitted.
+    rows : array, optional
+        Which of the M these K are; by default the first K.
+    """
+
+    def __init__(self, gram, y, fit, rows=None):
+        own = gram[fit if rows is None else rows[fit]][:, fit]
+        self.cross, self.column_means, self.mean = gram[:, fit], own.mean(axis=0), own.mean()
+        centred = own - self.column_means - self.column_means[:, None] + self.mean
+        values, self.vectors = np.linalg.eigh(centred)
+        self.values = np.maximum(values, 0)[:, None]
+        self.intercept = y[fit].mean(axis=0)
+        self.rotated = self.vectors.T @ (y[fit] - self.intercept)
+
+    def coefficients(self, penalty: float | np.ndarray) -> np.ndarray:
+        """Weights of the fitted patches, which sum to 0 for each target."""
+        return self.vectors @ (self.rotated / (self.values + penalty))
+
+    def project(self, which: np.ndarray) -> np.ndarray:
+        """Coordinates of some of the M patches along the decomposition's vectors."""
+        cross = self.cross[which]
+        cross = cross - cross.mean(axis=1, keepdims=True) - self.column_means + self.mean
+        return cross @ self.vectors
+
+    def predict(self, projected: np.ndarray, penalty: float | np.ndarray) -> np.ndarray:
+        return projected @ (self.rotated / (self.values + penalty)) + self.intercept
+
+
+def _cross_fit(x, y, codes, split, slopes) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    predicted = np.full_like(y, np.nan)
+    sensitivity = None if slopes is None else np.full_like(y, np.nan)
+    penalties = []
+    for train, test in split:
+        fit = _Fit(x, y, codes, train)
+        predicted[test] = fit.predict(test)
+        penalties.append(fit.penalties)
+        if slopes is not None:
+            sensitivity[test] = slopes[test] @ fit.directions()
+    return predicted, np.stack(penalties), sensitivity
+
+
+# --- Statistics -------------------------------------------------------------------------------
+
+
+def _codes(groups: np.ndarray, folds: int, count: int) -> np.ndarray:
+    if len(groups) != count:
+        raise ValueError(f"there are {len(groups)} groups of {count} patches: give one a patch.")
+    names, codes = np.unique(groups, return_inverse=True)
+    # Each training part is split once more, by groups, to choose the penalty.
+    if len(names) < max(folds, 3):
+        raise ValueError(
+            f"there are {len(names)} groups for {folds} folds, and training parts need two groups "
+            "or more: lower folds or add regions."
+        )
+    return codes
+
+
+def _exchange_groups(codes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Order of patches that lays whole groups over others, keeping neighbours together."""
+    names = generator.permutation(codes.max() + 1)
+    taken = np.concatenate([np.flatnonzero(codes == name) for name in names])
+    order = np.empty(len(codes), int)
+    order[np.argsort(codes, kind="stable")] = taken
+    return order
+
+
+def _draws(codes: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """How often each draw has each group: (draws, groups)."""
+    groups = codes.max() + 1
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(groups, np.full(groups, 1 / groups), size=count)
+
+
+def _sums(values: np.ndarray, codes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    total = np.zeros((draws.shape[1], *values.shape[1:]))
+    np.add.at(total, codes, values)
+    return draws @ total
 
 
 def _grouped_r2(
     truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray, draws: np.ndarray
 ) -> np.ndarray:
     """R2 with every group counted as often as each draw has it: (draws, targets)."""
-
-    def sums(values: np.ndarray) -> np.ndarray:
-        total = np.zeros((draws.shape[1], *values.shape[1:]))
-        np.add.at(total, codes, values)
-        return draws @ total
-
     centred = truth - truth.mean(axis=0)
-    count = sums(np.ones((len(truth), 1)))
-    total = sums(centred**2) - sums(centred) ** 2 / count
-    return 1 - sums((truth - predicted) ** 2) / total
+    count = _sums(np.ones((len(truth), 1)), codes, draws)
+    total = _sums(centred**2, codes, draws) - _sums(centred, codes, draws) ** 2 / count
+    return 1 - _sums((truth - predicted) ** 2, codes, draws) / total
+
+
+def _repeated_r2(found: Regression, codes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """R2 by repeat, draw and concept."""
+    return np.stack([_grouped_r2(found.truth, part, codes, draws) for part in found.predicted])
+
+
+def _ratio(sensitivity: np.ndarray) -> np.ndarray:
+    deviation = sensitivity.std(axis=0)
+    mean = sensitivity.mean(axis=0)
+    return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0)
+
+
+def _grouped_ratio(sensitivity: np.ndarray, codes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    count = _sums(np.ones((len(sensitivity), 1)), codes, draws)
+    mean = _sums(sensitivity, codes, draws) / count
+    variance = np.maximum(_sums(sensitivity**2, codes, draws) / count - mean**2, 0)
+    return np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 0)
+
+
+def _spread(targets: np.ndarray) -> np.ndarray:
+    return ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
+
+
+def _p_value(found: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """How often the null, (draws, T), is no less than what was found, which counts as a draw."""
+    return (1 + (null >= found).sum(axis=0)) / (1 + len(null))
+
+
+def _with_q(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    for column in columns:
+        known = table[column].notna()
+        values = np.full(len(table), np.nan)
+        if known.any():
+            values[known] = false_discovery_control(table.loc[known, column])
+        table["q" + column[1:]] = values
+    return table
 
 
 def _targets(measures: pd.DataFrame) -> np.ndarray:

@@ -1,0 +1,93 @@
+from dataclasses import replace
+from itertools import permutations
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from utils import similarity
+from utils.models import Model, load_model
+
+
+def test_equal_features_have_a_cka_of_one():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(100, 20))
+    rotation = np.linalg.qr(generator.normal(size=(20, 20)))[0]
+    assert similarity.linear_cka(features, 3 * features @ rotation + 7) == pytest.approx(1)
+    assert np.isnan(similarity.linear_cka(features, np.ones((100, 5))))
+    with pytest.raises(ValueError, match="100 and 99 patches"):
+        similarity.linear_cka(features, features[1:])
+
+
+def test_independent_features_have_none_however_many_there_are():
+    generator = np.random.default_rng(0)
+    values = [
+        similarity.linear_cka(generator.normal(size=(60, 500)), generator.normal(size=(60, 500)))
+        for _ in range(20)
+    ]
+    assert abs(np.mean(values)) < 0.02  # the biased estimator gives 0.9 here
+
+
+def test_hsic_is_the_mean_over_four_different_patches():
+    """Song et al. (2012), equation 4, over all ordered quadruples."""
+    generator = np.random.default_rng(0)
+    k, m = (a @ a.T for a in generator.normal(size=(2, 6, 3)))
+    terms = [
+        k[i, j] * m[i, j] + k[i, j] * m[q, r] - 2 * k[i, j] * m[i, q]
+        for i, j, q, r in permutations(range(6), 4)
+    ]
+    assert similarity._hsic(k, m) == pytest.approx(np.mean(terms))
+
+
+def test_cka_by_layer():
+    generator = np.random.default_rng(0)
+    signal = generator.normal(size=(80, 10))
+    networks = {
+        "pretrained": {"a": signal, "b": signal},
+        "finetuned": {"a": signal + 0.1 * generator.normal(size=(80, 10)), "b": -signal[:, ::-1]},
+        "random": {"a": generator.normal(size=(80, 10)), "b": generator.normal(size=(80, 10))},
+    }
+    pairs = [("pretrained", "finetuned"), ("pretrained", "random")]
+    table = similarity.cka_by_layer(networks, pairs, np.repeat(np.arange(8), 10))
+    found = table.set_index(["other", "layer"])
+    assert found.loc[("finetuned", "a"), "cka"] > 0.95
+    assert found.loc[("finetuned", "b"), "cka"] == pytest.approx(1)
+    assert found.loc[("random", "a"), "low"] < 0 < found.loc[("random", "a"), "high"]
+    single = similarity.linear_cka(networks["pretrained"]["a"], networks["finetuned"]["a"])
+    assert found.loc[("finetuned", "a"), "cka"] == pytest.approx(single)
+    assert np.isnan(similarity.cka_by_layer(networks, pairs, np.zeros(80))["low"]).all()
+    judged = similarity.judge_reuse(table)
+    assert "not more in early layers" in judged
+    swapped = pd.concat([table[table["layer"] == "b"], table[table["layer"] == "a"]])
+    assert "more in early than in deep layers" in similarity.judge_reuse(swapped)
+
+
+def test_weight_change_is_that_of_each_part(tiny_model):
+    network = keras.models.clone_model(tiny_model.network)
+    network.set_weights(tiny_model.network.get_weights())
+    kernel = network.get_layer("deep").kernel
+    kernel.assign(1.5 * kernel)
+    table = similarity.weight_change(tiny_model, replace(tiny_model, network=network))
+    assert table["layer"].tolist() == ["early", "late"]
+    np.testing.assert_allclose(table["relative_change"], [0, 0.5], atol=1e-6)
+    np.testing.assert_allclose(table["cosine"], 1)
+    with pytest.raises(ValueError, match="not of the same backbone"):
+        similarity.weight_change(tiny_model, load_model("random", "densenet121"))
+
+
+def test_every_kernel_of_a_backbone_is_counted_once():
+    model = load_model("random", "densenet121")
+    half = keras.models.clone_model(model.network)
+    half.set_weights(
+        [
+            2 * value if variable.name == "kernel" else value
+            for variable, value in zip(
+                model.network.weights, model.network.get_weights(), strict=True
+            )
+        ]
+    )
+    doubled = Model(half, model.backbone, "doubled", "", "")
+    table = similarity.weight_change(model, doubled)
+    np.testing.assert_allclose(table["relative_change"], 1, rtol=1e-6)
+    assert set(table["layer"]) <= set(model.backbone.layers) and len(table) >= 8
