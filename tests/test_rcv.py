@@ -79,7 +79,7 @@ def test_groups_do_not_leak():
 def test_regression_is_that_of_scikit_learn():
     """Nested cross-validation over groups, concept by concept, with features of other scales."""
     generator = np.random.default_rng(0)
-    x = generator.normal(size=(240, 30)) * generator.uniform(0.1, 10, 30) + 5
+    x = generator.normal(size=(240, 30)) * generator.uniform(2, 10, 30) + 5
     weights = generator.normal(size=(30, 3)) * (generator.random((30, 3)) < 0.3)
     y = pd.DataFrame(
         x @ weights + generator.normal(size=(240, 3)) * [1, 30, 300], columns=list("abc")
@@ -99,6 +99,17 @@ def test_regression_is_that_of_scikit_learn():
             predicted = search.predict(scaler.transform(x[test]))
             np.testing.assert_allclose(found.predicted[0, test, column], predicted, rtol=1e-6)
     assert len(np.unique(found.penalties)) > 1
+
+
+def test_a_channel_that_hardly_ever_answers_does_not_break_the_fit(planted):
+    """One held-out patch has a value that is thousands of training deviations off."""
+    features, measures, groups = planted
+    rare = np.zeros((480, 1), np.float32)
+    rare[100], rare[300] = 1e-4, 1
+    with_rare = {"layer": np.hstack([features["layer"], rare])}
+    found = cross_validated_r2(with_rare, measures, groups, shuffles=0)["r2"]
+    expected = cross_validated_r2(features, measures, groups, shuffles=0)["r2"]
+    np.testing.assert_allclose(found, expected, atol=0.01)
 
 
 def test_concept_vectors_point_where_the_concept_was_planted():

@@ -24,6 +24,9 @@ from utils.models import Model
 from utils.results import whole_file
 
 PENALTIES = np.logspace(0, 6, 13)  # of standardised features
+# Channels that hardly ever answer vary by next to nothing in some training parts; divided by that,
+# a single held-out patch would lie hundreds of deviations off.
+SCALE_FLOOR = 0.1  # of the median standard deviation of a layer's channels
 INNER_FOLDS = 4  # of the choice of the penalty, within each training part
 
 # --- Features ---------------------------------------------------------------------------------
@@ -240,9 +243,10 @@ def regress(
 ) -> dict[str, Regression]:
     """Predict concept measures of regions that the regression has not seen.
 
-    Ridge regression on standardised features. The penalty of each concept is chosen within each
-    training part by cross-validation over its groups. All concepts and shuffles are targets of the
-    same decompositions.
+    Ridge regression on features that are standardised within each training part (channels that
+    vary less than a tenth of the median channel are divided by that tenth). The penalty of each
+    concept is chosen within the training part by cross-validation over its groups. All concepts
+    and shuffles are targets of the same decompositions.
 
     Parameters
     ----------
@@ -596,6 +600,10 @@ class _Fit:
 
     def __init__(self, x: np.ndarray, y: np.ndarray, codes: np.ndarray, train: np.ndarray):
         self.scaler = StandardScaler().fit(x[train])
+        deviation = np.sqrt(self.scaler.var_)
+        if (deviation > 0).any():
+            floor = SCALE_FLOOR * np.median(deviation[deviation > 0])
+            self.scaler.scale_ = np.maximum(self.scaler.scale_, floor)
         self.z = self.scaler.transform(x)
         self.train, self.y = train, y
         self.gram = self.z @ self.z[train].T

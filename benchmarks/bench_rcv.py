@@ -1,0 +1,194 @@
+"""How long does the whole analysis of regression concept vectors take, and what saves the time?
+
+    python benchmarks/bench_rcv.py [--backbone inceptionv3]
+
+One run times the analysis from pixels to tables: 700 patches, 3 networks, 9 layers, 6 concepts and
+100 shuffles. Two others time its parts against the usual way on the same data: a forward pass for
+each concept and layer, as the paper's code does it, against one for all; and scikit-learn's nested
+grid search, concept by concept, against one decomposition for all concepts and shuffles. Nothing
+else should run beside.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
+
+from utils import rcv, similarity
+from utils.concepts import texture_measures
+from utils.finetune import load_finetuned
+from utils.models import choose_backbone, load_model
+from utils.patches import load_sample
+from utils.results import Results
+
+PATCHES, SHUFFLES, FEW = 700, 100, 64
+LAYERS = {
+    "inceptionv3": (
+        *("mixed5b", "mixed5c", "mixed5d", "mixed6a", "mixed6c"),
+        *("mixed6e", "mixed7a", "mixed7b", "mixed7c"),
+    ),
+    "densenet121": (
+        *("conv1", "dense1", "transition1", "dense2", "transition2"),
+        *("dense3_12", "dense3", "transition3", "dense4"),
+    ),
+}
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+class Clock:
+    """Seconds of each part, in order."""
+
+    def __init__(self):
+        self.rows, self.begun = [], time.perf_counter()
+
+    def stop(self, what):
+        now = time.perf_counter()
+        self.rows.append((what, now - self.begun))
+        self.begun = now
+
+
+def whole(networks, patches, layers):
+    clock = Clock()
+    texture = texture_measures(patches.images)
+    clock.stop("texture measures")
+    features = {}
+    for name, model in networks.items():
+        if name == "finetuned":
+            features[name], gradients = rcv.layer_features_and_gradients(
+                model, patches.images, layers=layers
+            )
+        else:
+            features[name] = rcv.layer_features(model, patches.images, layers=layers)
+    clock.stop("features of 3 networks, gradients of the finetuned one")
+    for x in features.values():
+        rcv.in_sample_r2(x, texture)
+    clock.stop("least squares, in-sample")
+    found = {
+        name: rcv.regress(
+            x,
+            texture,
+            patches.groups,
+            gradients=gradients if name == "finetuned" else None,
+            shuffles=SHUFFLES,
+        )
+        for name, x in features.items()
+    }
+    clock.stop("ridge, held out, with shuffles")
+    for regressions in found.values():
+        rcv.r2_table(regressions, patches.groups)
+    clock.stop("bootstrap and significance")
+    rcv.relevance(found["finetuned"], gradients, patches.groups)
+    clock.stop("relevance")
+    pairs = [("pretrained", "finetuned"), ("pretrained", "random")]
+    similarity.cka_by_layer(features, pairs, patches.groups)
+    similarity.weight_change(networks["pretrained"], networks["finetuned"])
+    clock.stop("CKA and change of weights")
+    table = pd.DataFrame(clock.rows, columns=["part", "seconds"])
+    table.loc[len(table)] = ["all", table["seconds"].sum()]
+    return table, features["pretrained"], texture
+
+
+def passes(model, images, layers, concepts):
+    """One pass for all layers against one for each concept and layer, each compiled beforehand."""
+    rcv.layer_features(model, images, layers=layers)
+    clock = Clock()
+    rcv.layer_features(model, images, layers=layers)
+    clock.stop("one pass for all")
+    batches = list(model.batches(images))
+    cut = {}
+    for layer in layers:
+        network = model.submodel([layer])
+        cut[layer] = tf.function(network)
+        cut[layer](batches[0], training=False)
+    clock.begun = time.perf_counter()
+    for _ in tqdm(range(concepts), desc="a pass a concept and layer", unit="concept"):
+        for layer in layers:
+            for batch in batches:
+                tf.reduce_mean(cut[layer](batch, training=False)[layer], axis=(1, 2)).numpy()
+    clock.stop("a pass a concept and layer")
+    return dict(clock.rows)
+
+
+def regressions(x, texture, groups):
+    """Both ways on one layer; scikit-learn without shuffles, so that it ends."""
+    clock = Clock()
+    ours = rcv.cross_validated_r2({"layer": x}, texture, groups, shuffles=SHUFFLES)
+    clock.stop("ours, with shuffles")
+    outer = list(GroupKFold(5, shuffle=True, random_state=0).split(x, groups=groups))
+    theirs = []
+    for name in tqdm(texture, desc="scikit-learn's grid search", unit="concept"):
+        y, predicted = texture[name].to_numpy(), np.empty(len(x))
+        for train, test in outer:
+            search = GridSearchCV(
+                make_pipeline(StandardScaler(), Ridge()),
+                {"ridge__alpha": rcv.PENALTIES},
+                cv=GroupKFold(rcv.INNER_FOLDS),
+                scoring="neg_mean_squared_error",
+            )
+            predicted[test] = search.fit(x[train], y[train], groups=groups[train]).predict(x[test])
+        theirs.append(1 - np.mean((y - predicted) ** 2) / y.var())
+    clock.stop("scikit-learn, without")
+    return dict(clock.rows), ours["r2"].to_numpy(), np.array(theirs)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="auto")
+    arguments = parser.parse_args()
+    backbone = choose_backbone(arguments.backbone)
+    layers = LAYERS[backbone]
+    networks = {
+        "random": load_model("random", backbone),
+        "pretrained": load_model("pretrained", backbone),
+        "finetuned": load_finetuned("finetuned", backbone),
+    }
+    sample = load_sample()
+    patches = sample.select(np.arange(min(PATCHES, len(sample))))
+    print(
+        f"{networks['pretrained'].backbone.title}: {patches}, {len(layers)} layers, "
+        f"{len(networks)} networks, {SHUFFLES} shuffles"
+    )
+    results = Results(RESULTS, backbone)
+    table, features, texture = whole(networks, patches, layers)
+    print(table.round(1).to_string(index=False))
+    results.table(table, "rcv_whole.csv")
+    concepts = len(texture.columns)
+    found = passes(networks["pretrained"], patches.images[:FEW], layers, concepts)
+    one, many = found.values()
+    print(
+        f"features of {FEW} patches: {one:.2f} s by one pass for all, {many:.1f} s by a pass for "
+        f"each of {concepts} concepts and {len(layers)} layers: {many / one:.0f} times"
+    )
+    layer = layers[len(layers) // 2]
+    seconds, ours, theirs = regressions(features[layer], texture, patches.groups)
+    own, peer = seconds.values()
+    each, peer_each = own / (concepts * (1 + SHUFFLES)), peer / concepts
+    print(
+        f"{layer}, seconds a target: {each:.4f} by one decomposition ({concepts * (1 + SHUFFLES)} "
+        f"targets), {peer_each:.2f} by scikit-learn's grid search: {peer_each / each:.0f} times; "
+        f"largest difference of R2 {np.abs(ours - theirs).max():.3f}"
+    )
+    summary = pd.DataFrame(
+        {
+            "what": ["a pass a concept and layer", "scikit-learn's grid search, a target"],
+            "seconds": [many, peer_each],
+            "ours_seconds": [one, each],
+            "ratio": [many / one, peer_each / each],
+        }
+    )
+    results.table(summary, "rcv_parts.csv")
+
+
+if __name__ == "__main__":
+    main()
