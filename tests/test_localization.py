@@ -254,7 +254,11 @@ def test_linear_probe(tiny_model, colored_patches):
     from utils.rcv import layer_features
 
     train, test = colored_patches.split(folds=4)
-    probe = linear_probe(tiny_model, train)
+    hashed = replace(tiny_model, sha256="0123")
+    probe = linear_probe(hashed, train)
+    assert probe.sha256 not in ("", "0123")  # the head is a part of the weights
+    assert linear_probe(hashed, test).sha256 != probe.sha256
+    assert linear_probe(tiny_model, train).sha256 == ""
     probability = probe.predict(test.images)
     assert evaluate(test, probability)["auc"] > 0.9
     seen, unseen = (layer_features(tiny_model, part.images)["late"] for part in (train, test))

@@ -70,10 +70,15 @@ def test_gradcam(tmp_path, real_backbone, checkpoint):
 
 
 def test_rcvs(tmp_path, real_backbone, checkpoint):
+    ends = ["mixed5b", "mixed7c"] if real_backbone == "inceptionv3" else ["dense1", "dense4"]
     files = _run(
         *("RCVs_analysis", tmp_path, real_backbone),
-        **{"FINETUNED": str(checkpoint), "PER_CLASS": 60, "FOLDS": 3, "SHUFFLES": 2},
+        **{"FINETUNED": str(checkpoint), "PER_CLASS": 60, "FOLDS": 3, "SHUFFLES": 2, "REPEATS": 1},
+        **{"RANDOM_SEEDS": 2, "LAYERS": ends, "CACHE": str(tmp_path / "cache"), "SEED": 1},
     )
-    names = {"measures.csv", "r2_in_sample.csv", "r2_in_sample.png"}
-    names |= {"r2_held_out.csv", "r2_held_out.png"}
+    names = {"texture_r2_in_sample.csv", "texture_r2_held_out.csv", "nuclei_r2_held_out.csv"}
+    names |= {"cka.csv", "weight_change.csv", "reuse.png", "texture_r2.png", "nuclei_r2.png"}
+    for stem in ("texture_measures", "nuclei_measures", "learning_curves", "relevance"):
+        names |= {f"{stem}.png", f"{stem}.csv"}
     assert files == {f"rcvs/{real_backbone}/{name}" for name in names}
+    assert len(list((tmp_path / "cache").iterdir())) == 4  # two random networks, two with a head

@@ -166,6 +166,13 @@ def test_relevance_finds_the_concept_that_the_output_follows(planted):
     assert abs(table.loc["null", "br"]) < 0.5 and table.loc["null", "q_random"] > 0.05
     own = slopes @ vector  # the same from the definition
     assert planted["ratio"] == pytest.approx(own.mean() / own.std(), rel=0.1)
+    constant = {"layer": np.tile(np.float32(vector), (480, 1))}
+    linear = regress(features, measures, groups, gradients=constant, shuffles=10)
+    linear = relevance(linear, constant, groups).set_index("concept")
+    assert linear[["ratio", "br", "p_random", "q_shuffled"]].isna().all(axis=None)
+    assert linear.loc["planted", "positive"] == 1
+    judged = rcv.judge_relevance(table.reset_index().assign(network="finetuned"))
+    assert "1 of 2 concepts and layers" in judged and "planted at layer, Br +" in judged
     with pytest.raises(ValueError, match="without gradients"):
         relevance(regress(features, measures, groups, shuffles=2), gradients, groups)
 

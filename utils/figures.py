@@ -539,12 +539,16 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
             if value:
                 axes.text(column, row, "*", ha="center", va="center", fontsize=12)
         axes.grid(False)
+        axes.set_facecolor("#b0b0b0")
         axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize=8)
         axes.set_yticks(range(len(concepts)), concepts)
         axes.set_title(network)
     scale = figure.colorbar(shown, ax=grid, shrink=0.8)
     scale.set_label("bidirectional relevance")
-    figure.suptitle(f"{title}\n(*: beyond random directions and shuffled concepts, q < 0.05)")
+    figure.suptitle(
+        f"{title}\n(*: beyond random directions and shuffled concepts, q < 0.05; "
+        "grey: the logit is linear in the layer)"
+    )
     return figure
 
 

@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import json
 import platform
 import sys
@@ -228,7 +229,12 @@ def linear_probe(model: Model, patches: PatchSet) -> Model:
     kernel = regression.coef_[0] / scaler.scale_
     bias = regression.intercept_ - kernel @ scaler.mean_
     probed.network.get_layer("tumor").set_weights([kernel[:, None], bias])
-    return probed
+    head = hashlib.sha256(model.sha256.encode() + kernel.tobytes() + bias.tobytes()).hexdigest()
+    return replace(
+        probed,
+        origin=f"{model.origin}, under a linear head fitted to {patches.name}",
+        sha256=head if model.sha256 else "",
+    )
 
 
 def finetuned_model(

@@ -435,30 +435,34 @@ def judge_c3(networks: Mapping[str, Mapping[str, Regression]], groups: np.ndarra
     for title, one, other, here, there in (
         ("early minus deep layers, pretrained", "pretrained", "pretrained", early, deep),
         ("pretrained minus random, early layers", "pretrained", "random", early, early),
+        ("pretrained minus random, deep layers", "pretrained", "random", deep, deep),
         ("finetuned minus pretrained, early layers", "finetuned", "pretrained", early, early),
         ("finetuned minus pretrained, deep layers", "finetuned", "pretrained", deep, deep),
     ):
         difference, low, high = r2_difference(networks[one], networks[other], groups, here, there)
         found[title] = "more" if low > 0 else "less" if high < 0 else "undecided"
         lines.append(f"{title}: {difference:+.3f} ({low:+.3f} to {high:+.3f}), {found[title]}")
-    readable, learned, early_change, deep_change = found.values()
+    readable, learned, learned_deep, early_change, deep_change = found.values()
     where = {
         "more": "texture is read more easily in early layers than in deep ones",
         "less": "texture is read more easily in deep layers than in early ones",
         "undecided": "early and deep layers cannot be told apart",
     }[readable]
-    source = {
-        "more": "and ImageNet's features are better at it than random ones",
-        "less": "but random features are better at it than ImageNet's",
-        "undecided": "but random features are as good at it",
-    }[learned]
+    source = " and ".join(
+        {
+            "more": f"better than random ones in {place} layers",
+            "less": f"worse than random ones in {place} layers",
+            "undecided": f"no better than random ones in {place} layers",
+        }[outcome]
+        for place, outcome in (("early", learned), ("deep", learned_deep))
+    )
     change = {"more": "more", "less": "less", "undecided": "no measurably more or less"}
     supported = readable == "more" and "undecided" != deep_change != early_change
     return "\n".join(
         [
             *lines,
-            f"Verdict: {where}, {source}. After finetuning, early layers are "
-            f"{change[early_change]} readable and deep ones {change[deep_change]}. C3 is "
+            f"Verdict: {where}. ImageNet's features are {source}. After finetuning, early layers "
+            f"are {change[early_change]} readable and deep ones {change[deep_change]}. C3 is "
             f"{'supported' if supported else 'not supported, or only in part'}.",
         ]
     )
@@ -528,6 +532,26 @@ def concept_vectors(
 # --- Relevance --------------------------------------------------------------------------------
 
 
+def judge_relevance(table: pd.DataFrame) -> str:
+    """Say in how many layers and concepts the output depends on a concept beyond chance.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `relevance` of several networks, with a column ``network``.
+    """
+    lines = []
+    for network, part in table.groupby("network", sort=False):
+        known = part.dropna(subset="ratio")
+        sure = known[(known["q_random"] < 0.05) & (known["q_shuffled"] < 0.05)]
+        line = f"{network}: {len(sure)} of {len(known)} concepts and layers are relevant (q < 0.05)"
+        if len(sure):
+            top = sure.loc[sure["br"].abs().idxmax()]
+            line += f"; the largest is {top['concept']} at {top['layer']}, Br {top['br']:+.2f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def relevance(
     regressions: Mapping[str, Regression],
     gradients: Mapping[str, np.ndarray],
@@ -557,8 +581,9 @@ def relevance(
         of the sensitivities s), its 95 % interval ``low`` to ``high`` over groups, ``br`` (the
         bidirectional relevance R2 * mean(s) / std(s), with R2 no less than 0), ``positive`` (the
         share of patches with s > 0), ``p_random`` and ``p_shuffled`` (two-sided: how often random
-        directions, or vectors of the shuffled concept, have as large a ratio) and, with the false
-        discovery rate controlled over all rows, ``q_random`` and ``q_shuffled``.
+        directions, or the layer's vectors of shuffled concepts, have as large a ratio) and, with
+        the false discovery rate controlled over all rows, ``q_random`` and ``q_shuffled``. Where
+        the logit is linear in the layer, all patches have one sensitivity and no ratio: NaN.
 
     Raises
     ------
@@ -573,14 +598,18 @@ def relevance(
         if found.sensitivity is None:
             raise ValueError(f"{layer} was regressed without gradients: give them to regress.")
         s = found.sensitivity
-        ratio = _ratio(s)
-        low, high = np.percentile(_grouped_ratio(s, codes, draws), [2.5, 97.5], axis=0)
         r2 = _repeated_r2(found, codes, np.ones((1, codes.max() + 1)))[:, 0].mean(axis=0)
-        random = generator.normal(size=(gradients[layer].shape[1], directions))
-        random = _ratio(gradients[layer] @ (random / np.linalg.norm(random, axis=0)))
-        p_random = _p_value(np.abs(ratio), np.abs(random)[:, None])
-        p_shuffled = _p_value(np.abs(ratio), np.abs(found.null_ratio))
-        br, positive = np.maximum(r2, 0) * ratio, (s > 0).mean(axis=0)
+        slopes = gradients[layer]
+        random = generator.normal(size=(slopes.shape[1], directions))
+        random = _ratio(slopes @ (random / np.linalg.norm(random, axis=0)))
+        positive = (s > 0).mean(axis=0)
+        ratio = low = high = br = p_random = p_shuffled = np.full(len(r2), np.nan)
+        if np.ptp(slopes, axis=0).max() > 1e-4 * np.abs(slopes).max():
+            ratio = _ratio(s)
+            low, high = np.percentile(_grouped_ratio(s, codes, draws), [2.5, 97.5], axis=0)
+            br = np.maximum(r2, 0) * ratio
+            p_random = _p_value(np.abs(ratio), np.abs(random)[:, None])
+            p_shuffled = _p_value(np.abs(ratio), np.abs(found.null_ratio).reshape(-1, 1))
         columns = (r2, ratio, low, high, br, positive, p_random, p_shuffled)
         rows += zip([layer] * len(r2), found.concepts, *columns, strict=True)
     names = ["layer", "concept", "r2", "ratio", "low", "high", "br", "positive"]
