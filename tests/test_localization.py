@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import keras
