@@ -171,7 +171,13 @@ def test_insertion_follows_the_map(tiny_classifier, images):
     localization.insertion_deletion(tiny_classifier, patches, {"ramp": ramp}, steps=2)
     half = seen[0][1]  # insertion at a share of one half
     np.testing.assert_array_equal(half[:, :8], images[0, :, :8])
-    assert (half[:, 8:] != images[0, :, 8:]).any()
+    assert (half[:, 8:] == np.round(images[0].mean(axis=(0, 1)))).all()
+    blurred = localization.insertion_deletion(
+        tiny_classifier, patches, {"ramp": ramp}, steps=2, fill="blur"
+    )
+    assert len(blurred) == 6 and len(np.unique(seen[1][0])) > 3
+    with pytest.raises(ValueError, match="mean or blur"):
+        localization.insertion_deletion(tiny_classifier, patches, {"ramp": ramp}, fill="black")
 
 
 def _the_patch_itself(model, images):
