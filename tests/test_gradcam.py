@@ -176,6 +176,11 @@ def test_scores_modifiers_and_interpolations(tiny_classifier, images):
 
     # The probability's gradient is the logit's times a number, which scaling takes out.
     np.testing.assert_allclose(gradcam_of(score="probability"), gradcam_of(), atol=1e-4)
+    with pytest.raises(ValueError, match="gradcam\\+\\+ is derived for"):
+        explain(tiny_classifier, images, methods=["gradcam++"], score="probability")
+    for method in ("gradcam++", "layercam"):
+        with pytest.raises(ValueError, match="explain the other target"):
+            explain(tiny_classifier, images, methods=[method], modifier="negate")
     np.testing.assert_allclose(
         gradcam_of(modifier="negate"), gradcam_of(target="normal"), atol=1e-5
     )
@@ -194,8 +199,9 @@ def test_the_logit_is_explained_where_the_probability_is_saturated(tiny_classifi
     head.bias.assign([200.0])
     np.testing.assert_array_equal(tiny_classifier.predict(images), 1)
     np.testing.assert_allclose(explain(tiny_classifier, images)["gradcam"], expected, atol=1e-6)
-    with pytest.warns(DeadMaps):
-        assert (explain(tiny_classifier, images, score="probability")["gradcam"] == 0).all()
+    with pytest.warns(DeadMaps, match="saturated and has no gradient"):
+        maps = explain(tiny_classifier, images, methods=["gradcam"], score="probability")
+    assert (maps["gradcam"] == 0).all()
 
 
 @pytest.mark.parametrize("quadrant", [(0, 0), (0, 1), (1, 0), (1, 1)])
@@ -298,6 +304,7 @@ def test_bad_requests(tiny_classifier, tiny_model, images):
     for bad, words in (
         (images[:0], "empty"),
         (images / 255, "float64"),
+        (images // 255, "over 1"),
         (images[..., 0], "shape"),
         (images[:, :4, :4], "at least 8"),
     ):

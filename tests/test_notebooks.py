@@ -74,9 +74,16 @@ def test_rcvs(tmp_path, real_backbone, checkpoint):
     files = _run(
         *("RCVs_analysis", tmp_path, real_backbone),
         **{"FINETUNED": str(checkpoint), "PER_CLASS": 60, "FOLDS": 3, "SHUFFLES": 2, "REPEATS": 1},
-        **{"RANDOM_SEEDS": 2, "LAYERS": ends, "CACHE": str(tmp_path / "cache"), "SEED": 1},
+        **{
+            "RANDOM_SEEDS": 2,
+            "LAYERS": ends,
+            "MOST_CONSTANT": 1.0,
+            "CACHE": str(tmp_path / "cache"),
+            "SEED": 1,
+        },
     )
     names = {"texture_r2_in_sample.csv", "texture_r2_held_out.csv", "nuclei_r2_held_out.csv"}
+    names |= {"nuclei_relevance.png", "nuclei_relevance.csv", "nuclei_r2_in_sample.csv"}
     names |= {"cka.csv", "weight_change.csv", "reuse.png", "texture_r2.png", "nuclei_r2.png"}
     for stem in ("texture_measures", "nuclei_measures", "learning_curves", "relevance"):
         names |= {f"{stem}.png", f"{stem}.csv"}

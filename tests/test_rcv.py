@@ -9,6 +9,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.preprocessing import StandardScaler
 
+from utils import features as features_module
 from utils import rcv
 from utils.models import Model
 from utils.rcv import (
@@ -144,6 +145,13 @@ def test_gradients_against_finite_differences(tiny_classifier, images):
         up, down = (tail(activations + sign * move).numpy()[:, 0] for sign in (1, -1))
         slope = (up - down) / 2e-3
         np.testing.assert_allclose(gradients["early"][:, channel], slope, atol=0.02, rtol=0.02)
+    vector = np.float32([0.5, -0.5, 0.1, 0.7])  # along an RCV, not only along channels
+    up, down = (tail(activations + sign * 1e-3 * vector).numpy()[:, 0] for sign in (1, -1))
+    np.testing.assert_allclose(
+        gradients["early"] @ vector, (up - down) / 2e-3, atol=0.03, rtol=0.03
+    )
+    with pytest.raises(ValueError, match="spatial extent"):
+        layer_features(tiny_classifier, images, layers=["pool"])
     with pytest.raises(ValueError, match="finetune first"):
         layer_features_and_gradients(
             replace(tiny_classifier, network=tiny_classifier.submodel(["late"])), images
@@ -230,6 +238,19 @@ def test_learning_curve(planted):
     assert table.loc[("planted", 1.0), "patches"] == 480 * 4 / 5
 
 
+def test_draws_of_groups_that_are_all_alike_have_no_r2():
+    truth = np.repeat([[0.0], [0.0], [5.0]], 4, axis=0)
+    codes = np.repeat([0, 1, 2], 4)
+    draws = np.array([[1, 1, 1], [2, 1, 0]])
+    found = _grouped_r2(truth, truth + 1, codes, draws)[:, 0]
+    assert np.isfinite(found[0]) and np.isnan(found[1])
+
+
+def test_constant_channels_are_counted(planted):
+    features = {"layer": np.hstack([planted[0]["layer"], np.ones((480, 5))])}
+    assert features_module.constant_share(features)["layer"] == 5 / 25
+
+
 def test_judgement_of_c3(planted):
     """Early layers that hold the concepts and deep ones that finetuning has made to."""
     features, measures, groups = planted
@@ -242,11 +263,13 @@ def test_judgement_of_c3(planted):
         return regress({"a": early, "b": deep}, measures, groups, shuffles=0)
 
     networks = {
-        "random": network(noise[9], noise[9]),
+        "random": network(noise[2], noise[9]),
         "pretrained": network(signal, noise[9]),
         "finetuned": network(signal, noise[1]),
     }
     assert rcv.judge_c3(networks, groups).endswith("C3 is supported.")
+    alike = {**networks, "random": networks["pretrained"]}
+    assert rcv.judge_c3(alike, groups).endswith("C3 is not supported, or only in part.")
     networks["finetuned"] = networks["pretrained"]
     assert rcv.judge_c3(networks, groups).endswith("C3 is not supported, or only in part.")
 
@@ -305,8 +328,9 @@ def test_bad_measures(planted):
     with pytest.raises(ValueError, match="not finite for 1 patches"):
         holes = measures["null"].where(np.arange(480) > 0)
         cross_validated_r2(features, measures.assign(holes=holes), groups)
-    with pytest.raises(ValueError, match="2 groups for 5 folds"):
-        cross_validated_r2(features, measures, groups % 2)
+    for count, folds in ((2, 5), (3, 2), (12, 1)):
+        with pytest.raises(ValueError, match=f"{count} groups for {folds} folds"):
+            cross_validated_r2(features, measures, groups % count, folds=folds)
     with pytest.raises(ValueError, match="479 groups of 480 patches"):
         cross_validated_r2(features, measures, groups[1:])
     with pytest.raises(ValueError, match="same PatchSet"):

@@ -36,6 +36,9 @@ class Backbone:
         The analysis layers whose channels are visualised by default.
     cam_layer : str
         Last analysis layer with spatial extent, the default of the class activation maps.
+    cam_layers : tuple of str
+        Layers behind a ReLU, from the middle to the last, at which class activation maps are
+        compared; Grad-CAM++ and LayerCAM assume activations that are not negative.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Backbone:
     layers: Mapping[str, str | int]
     visualised_layers: tuple[str, ...]
     cam_layer: str
+    cam_layers: tuple[str, ...] = ()
 
     def build(self, input_size: int | None = None) -> keras.Model:
         """Build the convolutional part, ending in the last feature map, with Keras' initial values.
@@ -150,6 +154,7 @@ INCEPTIONV3 = Backbone(
         *("mixed6e", "mixed7a", "mixed7b", "mixed7c"),
     ),
     cam_layer="mixed7c",
+    cam_layers=("mixed6a", "mixed7a", "mixed7c"),
 )
 
 # Huang et al. (2017) count dense blocks and transitions; a block ends in its last concatenation.
@@ -178,6 +183,7 @@ DENSENET121 = Backbone(
         *("dense3", "transition3", "dense4_8", "dense4"),
     ),
     cam_layer="dense4",
+    cam_layers=("pool3_relu", "pool4_relu", "dense4"),  # the first two open the transitions
 )
 
 BACKBONES: dict[str, Backbone] = {b.name: b for b in (INCEPTIONV3, DENSENET121)}

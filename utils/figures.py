@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from utils.patches import NEOPLASTIC, PatchSet
+from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, and a marker each.
 NETWORK_STYLES = {
@@ -392,6 +392,11 @@ def outlined(patches: PatchSet) -> dict[str, np.ndarray]:
         return {}
     images = patches.images.copy()
     for image, mask in zip(images, patches.masks, strict=True):
+        if (mask == UNANNOTATED).any():
+            image[:] = 235
+            place = (10, image.shape[0] // 2)
+            cv2.putText(image, "not annotated", place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (90, 90, 90))
+            continue
         neoplastic = np.uint8(mask == NEOPLASTIC)
         contours, _ = cv2.findContours(neoplastic, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(image, contours, -1, (255, 255, 0), 2)
@@ -508,7 +513,8 @@ def learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
             if not part.empty:
                 curve = part.groupby("patches")["r2"].mean()
                 axes.plot(curve.index, curve, label=network, markersize=4, **style)
-        axes.set(title=layer, xlabel="training patches", ylim=(_R2_FLOOR, 1.05))
+        axes.set(title=layer, xlabel="training patches")
+        axes.set_ylim(top=1.05)
     grid[0].set_ylabel("R², held out, mean of concepts")
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
@@ -575,7 +581,8 @@ def reuse(
         if not part.empty:
             mean = part.groupby("layer")["r2"].mean().loc[layers]
             top.plot(where, mean, label=network, markersize=5, **style)
-    top.set(ylabel="R² of texture, held out,\nmean of measures", ylim=(_R2_FLOOR, 1.05))
+    top.set_ylabel("R² of texture, held out,\nmean of measures")
+    top.set_ylim(top=1.05)
     top.legend(ncols=3, loc="lower left")
     styles = {
         ("pretrained", "finetuned"): NETWORK_STYLES["finetuned"],

@@ -19,10 +19,10 @@ from filelock import FileLock
 from skimage.color import hed2rgb, rgb2hed
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, roc_auc_score
-from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
 from utils.backbones import Backbone, get_backbone
+from utils.features import steady_scaler
 from utils.models import (
     MODELS_FOLDER,
     Model,
@@ -193,7 +193,7 @@ def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
 def linear_probe(model: Model, patches: PatchSet) -> Model:
     """Put a linear head on a network's pooled last features and fit nothing but that head.
 
-    Logistic regression with class weights, on standardised features.
+    Logistic regression with class weights, on standardised features (see `steady_scaler`).
 
     Parameters
     ----------
@@ -223,9 +223,9 @@ def linear_probe(model: Model, patches: PatchSet) -> Model:
     description = f"{model.weights} under a linear head"
     pooled = probed.run("pool", build, patches.images, description=description)
     features = np.concatenate([part.numpy() for part in pooled])
-    scaler = StandardScaler()
+    scaler = steady_scaler(features.astype(np.float64))
     regression = LogisticRegression(class_weight="balanced", max_iter=1000)
-    regression.fit(scaler.fit_transform(features.astype(np.float64)), patches.labels)
+    regression.fit(scaler.transform(features.astype(np.float64)), patches.labels)
     kernel = regression.coef_[0] / scaler.scale_
     bias = regression.intercept_ - kernel @ scaler.mean_
     probed.network.get_layer("tumor").set_weights([kernel[:, None], bias])

@@ -65,7 +65,8 @@ def explain(
     methods : sequence of str
         Of `METHODS`: ``gradcam`` (Selvaraju 2017), ``gradcam++`` (Chattopadhay 2018), ``layercam``
         (Jiang 2021), and ``saliency`` (Simonyan 2014: the largest absolute gradient over the
-        colours), which is of the input and not of a layer.
+        colours), which is of the input and not of a layer. The second and third assume activations
+        that are not negative, such as behind a ReLU.
     layer : str, optional
         Analysis layer, by default the backbone's last one with spatial extent.
     target : str
@@ -103,6 +104,11 @@ def explain_layers(
     batches = stream(model, images, layers, methods=methods, target=target, **options)
     maps_of_batches, logits = zip(*batches, strict=True)
     against = np.concatenate(logits) < 0 if target == "tumor" else np.concatenate(logits) > 0
+    why = f"no place there speaks for {target}"
+    if options.get("modifier", "relu") != "relu":
+        why = f"no place there passes modifier={options['modifier']!r}"
+    if options.get("score") == "probability":
+        why += ", or the probability is saturated and has no gradient"
     maps: dict[str, dict[str, np.ndarray]] = {layer: {} for layer in layers}
     for layer in layers:
         for name in methods:
@@ -111,8 +117,8 @@ def explain_layers(
             if dead.any():
                 warnings.warn(
                     f"{model.title}: {dead.sum()} of {len(found)} {name} maps of {layer} are all "
-                    f"zero: no place there speaks for {target}. {np.sum(dead & against)} of these "
-                    "patches are classified otherwise.",
+                    f"zero: {why}. {np.sum(dead & against)} of these patches are not classified "
+                    f"as {target}.",
                     DeadMaps,
                     stacklevel=2,
                 )
@@ -144,9 +150,12 @@ def stream(
         ``logit``, or ``probability``, whose gradient vanishes where the network is sure.
     modifier : str
         What becomes of the sum over channels: ``relu`` keeps evidence for the target, ``negate``
-        evidence against it, ``absolute`` both. Gradients of the input are absolute in any case.
+        evidence against it (of Grad-CAM only), ``absolute`` both. Gradients of the input are
+        absolute in any case.
     interpolation : str
-        From the layer's resolution to the patch's: ``linear``, ``cubic`` or ``nearest``.
+        From the layer's resolution to the patch's: ``linear``, ``cubic`` or ``nearest``. It takes
+        the layer's positions to lie evenly over the patch, which convolutions without padding
+        only do approximately.
     batch_size : int
         Patches a pass; the maps do not depend on it.
 
@@ -173,12 +182,12 @@ def stream(
     ):
         if value not in known:
             raise ValueError(f"{name}: {value!r} is unknown; expected one of {', '.join(known)}.")
-    for layer in layers:
-        shape = model.layer(layer).output.shape
-        if len(shape) != 4:
-            raise ValueError(
-                f"{layer} has the shape {shape}; expected a layer with spatial extent."
-            )
+    for name in {"gradcam++", "layercam"} & set(methods):
+        if modifier == "negate":
+            raise ValueError(f"{name} has no evidence against a target: explain the other target.")
+        if score == "probability" and name == "gradcam++":
+            raise ValueError("gradcam++ is derived for the exponential of the logit: take logit.")
+    model.check_spatial(layers)
     size = images.shape[2:0:-1]
 
     def fine(coarse_maps: np.ndarray) -> np.ndarray:

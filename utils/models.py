@@ -181,6 +181,15 @@ class Model:
         logit = np.concatenate([part.numpy() for part in logits])
         return keras.ops.convert_to_numpy(keras.ops.sigmoid(logit))
 
+    def check_spatial(self, layers: Sequence[str]) -> None:
+        """Raise ValueError unless these layers exist and have activations ``(N, H, W, C)``."""
+        for name in layers:
+            shape = self.layer(name).output.shape
+            if len(shape) != 4:
+                raise ValueError(
+                    f"{name} has the shape {shape}; expected a layer with spatial extent."
+                )
+
     def check_images(self, images: np.ndarray) -> None:
         """Raise ValueError unless `images` is what this network takes."""
         expected = "expected uint8 RGB patches of shape (N, H, W, 3) with values 0 to 255"
@@ -191,6 +200,8 @@ class Model:
             raise ValueError(f"images have the shape {images.shape}; {expected}.")
         if len(images) == 0:
             raise ValueError(f"the set of images is empty; {expected}.")
+        if images.max() <= 1:
+            raise ValueError(f"no value of the images is over {images.max()}; {expected}.")
         fixed = self.network.input_shape[1:3]
         if None not in fixed and images.shape[1:3] != fixed:
             raise ValueError(

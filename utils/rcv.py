@@ -4,171 +4,36 @@ After Graziani et al. (2018), with every number held out: regressions are scored
 computed, on regions or patients that the regression has not seen.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from scipy.stats import false_discovery_control
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
-from utils.models import Model
-from utils.results import whole_file
+from utils.features import layer_features, layer_features_and_gradients, steady_scaler
 
+__all__ = [
+    "Regression",
+    "concept_vectors",
+    "cross_validated_r2",
+    "in_sample_r2",
+    "judge_c3",
+    "judge_relevance",
+    "layer_features",
+    "layer_features_and_gradients",
+    "learning_curve",
+    "r2_difference",
+    "r2_table",
+    "regress",
+    "relevance",
+]
 PENALTIES = np.logspace(0, 6, 13)  # of standardised features
-# Channels that hardly ever answer vary by next to nothing in some training parts; divided by that,
-# a single held-out patch would lie hundreds of deviations off.
-SCALE_FLOOR = 0.1  # of the median standard deviation of a layer's channels
 INNER_FOLDS = 4  # of the choice of the penalty, within each training part
-
-# --- Features ---------------------------------------------------------------------------------
-
-
-def layer_features(
-    model: Model,
-    images: np.ndarray,
-    *,
-    layers: Sequence[str] | None = None,
-    batch_size: int = 32,
-    cache: str | Path | None = None,
-) -> dict[str, np.ndarray]:
-    """Average every channel of every layer over the patch, in one forward pass.
-
-    Parameters
-    ----------
-    model : Model
-    images : array, (N, H, W, 3), uint8
-        May be memory-mapped: only the averages are kept.
-    layers : sequence of str, optional
-        By default all analysis layers of the backbone.
-    batch_size : int
-        Patches a pass.
-    cache : str or Path, optional
-        Folder of HDF5 files, one for each combination of network, weights, images and layers, from
-        which the features are read if they are there, and to which they are written if not.
-
-    Returns
-    -------
-    dict of str to array, (N, C), float32
-        By layer, from input to output.
-
-    Raises
-    ------
-    ValueError
-        If a layer does not exist, the images are not what the network takes, or a cached file is
-        damaged.
-    """
-    return _pooled(model, images, layers, batch_size, cache, _pool_activations)["features"]
-
-
-def layer_features_and_gradients(
-    model: Model,
-    images: np.ndarray,
-    *,
-    layers: Sequence[str] | None = None,
-    batch_size: int = 32,
-    cache: str | Path | None = None,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Compute `layer_features` and what a shift of each of them does to the logit, in one pass.
-
-    Returns
-    -------
-    features : dict of str to array, (N, C), float32
-    gradients : dict of str to array, (N, C), float32
-        Derivative of the log-odds of tumor with respect to adding to a channel everywhere: the sum
-        of its gradient over positions.
-
-    Raises
-    ------
-    ValueError
-        As `layer_features`, and if the network has no head.
-    """
-    found = _pooled(model, images, layers, batch_size, cache, _pool_activations_and_gradients)
-    return found["features"], found["gradients"]
-
-
-def _pooled(model, images, layers, batch_size, cache, make) -> dict[str, dict[str, np.ndarray]]:
-    layers = list(layers or model.backbone.layers)
-    model.check_images(images)
-    batches = model.run(
-        (make.__name__, *layers),
-        lambda: make(model, layers),
-        images,
-        batch_size=batch_size,
-        description=model.title,
-    )
-    if cache is None:
-        parts = list(batches)
-        return {
-            kind: {name: np.concatenate([part[kind][name] for part in parts]) for name in layers}
-            for kind in parts[0]
-        }
-    path = _cache_path(model, images, layers, cache, make)
-    if not path.exists():
-        with whole_file(path) as scratch, h5py.File(scratch, "w") as file:
-            start = 0
-            for part in batches:
-                for kind, by_layer in part.items():
-                    for name, values in by_layer.items():
-                        rows = values.numpy()
-                        shape = (len(images), rows.shape[1])
-                        data = file.require_dataset(f"{kind}/{name}", shape, np.float32)
-                        data[start : start + len(rows)] = rows
-                start += len(rows)
-    try:
-        with h5py.File(path) as file:
-            return {kind: {name: file[kind][name][:] for name in layers} for kind in file}
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error}): remove it.") from error
-
-
-def _cache_path(model, images, layers, cache, make) -> Path:
-    if not model.sha256:
-        raise ValueError(
-            f"the weights of {model.title} have no hash, so that their features cannot be told "
-            "from others': pass cache=None, or load the network by load_model."
-        )
-    identity = [make.__name__, model.backbone.name, model.sha256, layers, images.shape]
-    identity += [tf.__version__, model.preprocesses]
-    digest = hashlib.sha256(json.dumps(identity).encode())
-    for image in images:
-        digest.update(np.ascontiguousarray(image))
-    return Path(cache) / f"{model.backbone.name}-{digest.hexdigest()[:24]}.h5"
-
-
-def _pool_activations(model, layers):
-    network = model.submodel(layers)
-
-    def pool(batch):
-        outputs = network(batch, training=False)
-        return {"features": {name: tf.reduce_mean(outputs[name], axis=(1, 2)) for name in layers}}
-
-    return pool
-
-
-def _pool_activations_and_gradients(model, layers):
-    network = model.submodel(layers, logit=True)
-
-    def pool(batch):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(batch)  # records the path though no weight is watched
-            outputs = network(batch, training=False)
-        gradients = tape.gradient(outputs["logit"], {name: outputs[name] for name in layers})
-        return {
-            "features": {name: tf.reduce_mean(outputs[name], axis=(1, 2)) for name in layers},
-            "gradients": {name: tf.reduce_sum(gradients[name], axis=(1, 2)) for name in layers},
-        }
-
-    return pool
-
 
 # --- Regression -------------------------------------------------------------------------------
 
@@ -212,12 +77,14 @@ class Regression:
     penalties : array, (repeats, folds, T)
         The chosen ones.
     null_r2 : array, (shuffles, T)
-        Held-out R2 of each concept after exchanging whole groups' values.
+        Held-out R2 of each concept with the groups' values in another order.
     sensitivity : array, (N, T), or None
         Derivative of the logit along the concept's vector of a regression that has not seen the
         patch's group.
     null_ratio : array, (shuffles, T), or None
         Mean over standard deviation of the sensitivities along the shuffled concepts' vectors.
+    scale : array, (C,)
+        What the features are divided by to be standardised, over all patches.
     """
 
     concepts: tuple[str, ...]
@@ -227,6 +94,7 @@ class Regression:
     null_r2: np.ndarray
     sensitivity: np.ndarray | None
     null_ratio: np.ndarray | None
+    scale: np.ndarray
 
 
 def regress(
@@ -263,8 +131,8 @@ def regress(
     repeats : int
         Assignments of groups to folds, each with another seed.
     shuffles : int
-        Repetitions of every concept after exchanging the values of whole groups, which keeps
-        neighbouring patches alike: the null.
+        Repetitions of every concept with the groups' values laid over the patches in another order
+        of groups, which keeps most neighbouring patches alike: the null.
     seed : int
         Of folds and shuffles.
     description : str
@@ -316,6 +184,7 @@ def regress(
             null.reshape(shuffles, count),
             sensitivity,
             ratio,
+            steady_scaler(x.astype(np.float64)).scale_,
         )
     return found
 
@@ -361,7 +230,7 @@ def r2_table(
     for layer, found in regressions.items():
         once = _repeated_r2(found, codes, np.ones((1, codes.max() + 1)))[:, 0]
         spread = _repeated_r2(found, codes, draws).mean(axis=0)
-        r2, (low, high) = once.mean(axis=0), np.percentile(spread, [2.5, 97.5], axis=0)
+        r2, (low, high) = once.mean(axis=0), np.nanpercentile(spread, [2.5, 97.5], axis=0)
         deviation = once.std(axis=0, ddof=1) if len(once) > 1 else np.full(len(r2), np.nan)
         null = np.full((2, len(r2)), np.nan)
         p = np.full(len(r2), np.nan)
@@ -409,11 +278,16 @@ def r2_difference(
         return np.mean(parts, axis=0)
 
     difference = mean(one, layers) - mean(other, other_layers or layers)
-    low, high = np.percentile(difference[1:], [2.5, 97.5])
+    low, high = np.nanpercentile(difference[1:], [2.5, 97.5])
     return float(difference[0]), float(low), float(high)
 
 
-def judge_c3(networks: Mapping[str, Mapping[str, Regression]], groups: np.ndarray) -> str:
+def judge_c3(
+    networks: Mapping[str, Mapping[str, Regression]],
+    groups: np.ndarray,
+    *,
+    layers: Sequence[str] | None = None,
+) -> str:
     """Say whether texture is readable in early layers, and whether finetuning changes where.
 
     Parameters
@@ -421,14 +295,18 @@ def judge_c3(networks: Mapping[str, Mapping[str, Regression]], groups: np.ndarra
     networks : mapping of str to (mapping of str to Regression)
         Of ``random``, ``pretrained`` and ``finetuned``.
     groups : array, (N,)
+    layers : sequence of str, optional
+        Those that count; by default all.
 
     Returns
     -------
     str
         A line a comparison of mean held-out R2 with its 95 % interval over groups, and a verdict.
-        Early and deep are the first and the last third of the layers.
+        Early and deep are the first and the last third of the layers. C3 is supported if texture is
+        more readable in early layers than in deep ones and than in a random network's, and if
+        finetuning changes deep layers otherwise than early ones.
     """
-    layers = list(networks["pretrained"])
+    layers = list(layers or networks["pretrained"])
     third = max(1, len(layers) // 3)
     early, deep = layers[:third], layers[-third:]
     lines, found = [], {}
@@ -456,8 +334,8 @@ def judge_c3(networks: Mapping[str, Mapping[str, Regression]], groups: np.ndarra
         }[outcome]
         for place, outcome in (("early", learned), ("deep", learned_deep))
     )
-    change = {"more": "more", "less": "less", "undecided": "no measurably more or less"}
-    supported = readable == "more" and "undecided" != deep_change != early_change
+    change = {"more": "more", "less": "less", "undecided": "neither more nor less"}
+    supported = readable == learned == "more" and "undecided" != deep_change != early_change
     return "\n".join(
         [
             *lines,
@@ -581,7 +459,7 @@ def relevance(
         of the sensitivities s), its 95 % interval ``low`` to ``high`` over groups, ``br`` (the
         bidirectional relevance R2 * mean(s) / std(s), with R2 no less than 0), ``positive`` (the
         share of patches with s > 0), ``p_random`` and ``p_shuffled`` (two-sided: how often random
-        directions, or the layer's vectors of shuffled concepts, have as large a ratio) and, with
+        directions, or vectors of the shuffled concept, have as large a ratio) and, with
         the false discovery rate controlled over all rows, ``q_random`` and ``q_shuffled``. Where
         the logit is linear in the layer, all patches have one sensitivity and no ratio: NaN.
 
@@ -600,7 +478,8 @@ def relevance(
         s = found.sensitivity
         r2 = _repeated_r2(found, codes, np.ones((1, codes.max() + 1)))[:, 0].mean(axis=0)
         slopes = gradients[layer]
-        random = generator.normal(size=(slopes.shape[1], directions))
+        # As RCVs are: any direction of standardised features, mapped back to the features' units.
+        random = generator.normal(size=(slopes.shape[1], directions)) / found.scale[:, None]
         random = _ratio(slopes @ (random / np.linalg.norm(random, axis=0)))
         positive = (s > 0).mean(axis=0)
         ratio = low = high = br = p_random = p_shuffled = np.full(len(r2), np.nan)
@@ -609,7 +488,8 @@ def relevance(
             low, high = np.percentile(_grouped_ratio(s, codes, draws), [2.5, 97.5], axis=0)
             br = np.maximum(r2, 0) * ratio
             p_random = _p_value(np.abs(ratio), np.abs(random)[:, None])
-            p_shuffled = _p_value(np.abs(ratio), np.abs(found.null_ratio).reshape(-1, 1))
+            if len(found.null_ratio):
+                p_shuffled = _p_value(np.abs(ratio), np.abs(found.null_ratio))
         columns = (r2, ratio, low, high, br, positive, p_random, p_shuffled)
         rows += zip([layer] * len(r2), found.concepts, *columns, strict=True)
     names = ["layer", "concept", "r2", "ratio", "low", "high", "br", "positive"]
@@ -628,11 +508,7 @@ class _Fit:
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, codes: np.ndarray, train: np.ndarray):
-        self.scaler = StandardScaler().fit(x[train])
-        deviation = np.sqrt(self.scaler.var_)
-        if (deviation > 0).any():
-            floor = SCALE_FLOOR * np.median(deviation[deviation > 0])
-            self.scaler.scale_ = np.maximum(self.scaler.scale_, floor)
+        self.scaler = steady_scaler(x[train])
         self.z = self.scaler.transform(x)
         self.train, self.y = train, y
         self.gram = self.z @ self.z[train].T
@@ -717,10 +593,10 @@ def _codes(groups: np.ndarray, folds: int, count: int) -> np.ndarray:
         raise ValueError(f"there are {len(groups)} groups of {count} patches: give one a patch.")
     names, codes = np.unique(groups, return_inverse=True)
     # Each training part is split once more, by groups, to choose the penalty.
-    if len(names) < max(folds, 3):
+    if folds < 2 or len(names) < folds or len(names) - -(-len(names) // folds) < 2:
         raise ValueError(
-            f"there are {len(names)} groups for {folds} folds, and training parts need two groups "
-            "or more: lower folds or add regions."
+            f"there are {len(names)} groups for {folds} folds; expected two folds or more, a group "
+            "a fold, and two groups or more in each training part: lower folds or add regions."
         )
     return codes
 
@@ -754,6 +630,7 @@ def _grouped_r2(
     centred = truth - truth.mean(axis=0)
     count = _sums(np.ones((len(truth), 1)), codes, draws)
     total = _sums(centred**2, codes, draws) - _sums(centred, codes, draws) ** 2 / count
+    total = np.where(total > 1e-12 * (centred**2).sum(axis=0), total, np.nan)  # all alike: no R2
     return 1 - _sums((truth - predicted) ** 2, codes, draws) / total
 
 

@@ -108,21 +108,34 @@ def judge_reuse(cka: pd.DataFrame) -> str:
     Parameters
     ----------
     cka : DataFrame
-        From `cka_by_layer`, with the pairs pretrained and finetuned, pretrained and random.
+        From `cka_by_layer`, with the pairs pretrained and finetuned, pretrained and random. Early
+        and deep are the first and the last third of the layers; their intervals are the mean ends
+        of the layers' own, which is wider than needed.
     """
     means = {}
     for other in ("finetuned", "random"):
         part = cka[(cka["one"] == "pretrained") & (cka["other"] == other)]
         third = max(1, len(part) // 3)
-        means[other] = part["cka"].iloc[:third].mean(), part["cka"].iloc[-third:].mean()
-    (early, deep), (early_random, deep_random) = means["finetuned"], means["random"]
-    gain_early, gain_deep = early - early_random, deep - deep_random
-    verdict = "more in early than in deep layers" if early > deep else "not more in early layers"
+        for place, rows in (("early", part.iloc[:third]), ("deep", part.iloc[-third:])):
+            means[other, place] = rows[["cka", "low", "high"]].mean()
+    early, deep = means["finetuned", "early"], means["finetuned", "deep"]
+    verdict = (
+        "more in early than in deep layers"
+        if early["low"] > deep["high"]
+        else "more in deep than in early layers"
+        if deep["low"] > early["high"]
+        else "not measurably more in early or in deep layers"
+    )
+    lead = {
+        place: means["finetuned", place] - means["random", place] for place in ("early", "deep")
+    }
+    where = "deep" if lead["deep"]["cka"] > lead["early"]["cka"] else "early"
     return (
-        f"CKA of pretrained and finetuned: {early:.2f} in the first third of the layers, "
-        f"{deep:.2f} in the last; of pretrained and random {early_random:.2f} and "
-        f"{deep_random:.2f}. Features are kept {verdict}; the lead over a random "
-        f"network is {gain_early:+.2f} in early and {gain_deep:+.2f} in deep layers."
+        f"CKA of pretrained and finetuned: {early['cka']:.2f} in early layers, {deep['cka']:.2f} "
+        f"in deep ones; of pretrained and random {means['random', 'early']['cka']:.2f} and "
+        f"{means['random', 'deep']['cka']:.2f}. Features are kept {verdict}. The lead over a "
+        f"random network is {lead['early']:+.2f} in early and {lead['deep']:+.2f} in "
+        f"deep layers, larger in {where} ones."
     )
 
 
