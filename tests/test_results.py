@@ -27,17 +27,19 @@ def _draw(folder):
     images = generator.random((3, 16, 16, 3)).astype(np.float32)
     results = Results(folder, "experiment")
     rows = [
-        (network, layer, concept, r2, r2 - 0.1, r2 + 0.1, 0.0)
+        (network, layer, concept, r2, r2, r2 - 0.1, r2 + 0.1, -0.1, 0.1)
         for network, r2 in (("random", 0.2), ("pretrained", 0.6))
         for layer in ("a", "b")
         for concept in ("contrast", "ASM")
     ]
-    columns = ["network", "layer", "concept", "r2", "low", "high", "null_high"]
+    columns = ["network", "layer", "concept", "r2", "adjusted_r2"]
+    columns += ["low", "high", "null_low", "null_high"]
+    table = pd.DataFrame(rows, columns=columns)
     results.figure(figures.patchwork(images, ["1", "2", "3"], title="t"), "patchwork.png")
     channels = {"a": [1, 2, 3]}
     overview = figures.channel_overview({"x": {"a": images}, "y": {"a": images}}, channels)
     results.figure(overview, "overview.png")
-    results.figure(figures.r2_by_layer(pd.DataFrame(rows, columns=columns)), "r2.png")
+    results.figure(figures.r2_panels(table, table), "r2.png")
     pixels = np.uint8(255 * images)
     panel = figures.explanations(pixels, {"gradcam": pixels}, ["1", "2", "3"])
     results.figure(panel, "panel.png")
