@@ -127,9 +127,10 @@ def judge_reuse(cka: pd.DataFrame) -> str:
         else "not measurably more in early or in deep layers"
     )
     lead = {
-        place: means["finetuned", place] - means["random", place] for place in ("early", "deep")
+        place: means["finetuned", place]["cka"] - means["random", place]["cka"]
+        for place in ("early", "deep")
     }
-    where = "deep" if lead["deep"]["cka"] > lead["early"]["cka"] else "early"
+    where = "deep" if lead["deep"] > lead["early"] else "early"
     return (
         f"CKA of pretrained and finetuned: {early['cka']:.2f} in early layers, {deep['cka']:.2f} "
         f"in deep ones; of pretrained and random {means['random', 'early']['cka']:.2f} and "
