@@ -56,7 +56,7 @@ def use_style() -> None:
     """Set the style of all figures; in a notebook, show them as JPEG, which keeps it small."""
     matplotlib.rcParams.update(_STYLE)
     if get_ipython() is not None:
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85})
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 75})
 
 
 def patchwork(

@@ -200,8 +200,6 @@ class Model:
             raise ValueError(f"images have the shape {images.shape}; {expected}.")
         if len(images) == 0:
             raise ValueError(f"the set of images is empty; {expected}.")
-        if images.max() <= 1:
-            raise ValueError(f"no value of the images is over {images.max()}; {expected}.")
         fixed = self.network.input_shape[1:3]
         if None not in fixed and images.shape[1:3] != fixed:
             raise ValueError(
@@ -213,6 +211,8 @@ class Model:
                 f"images are {images.shape[1]} x {images.shape[2]} pixels, but "
                 f"{self.backbone.title} needs at least {self.backbone.minimum_size}."
             )
+        if images.max() <= 1:
+            raise ValueError(f"no value of the images is over {images.max()}; {expected}.")
 
 
 def load_model(
