@@ -54,6 +54,16 @@ def tiny_classifier(tiny_model) -> Model:
 
 
 @pytest.fixture
+def tail(tiny_classifier) -> keras.Model:
+    """What follows the layer "early" in `tiny_classifier`, to the logit."""
+    inputs = x = keras.Input((8, 8, 4))
+    for name in ("deep", "late_relu", "pool"):
+        x = tiny_classifier.network.get_layer(name)(x)
+    head = tiny_classifier.network.get_layer("tumor")
+    return keras.Model(inputs, keras.ops.matmul(x, head.kernel) + head.bias)
+
+
+@pytest.fixture
 def images() -> np.ndarray:
     return np.random.default_rng(2).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
 

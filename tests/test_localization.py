@@ -147,9 +147,11 @@ def test_insertion_and_deletion(tiny_classifier, annotated_patches):
     assert len(table) == 2 * 2 * 5 * 5
     whole = tiny_classifier.predict(annotated_patches.images)
     for method in maps:
-        part = table[table["method"] == method].set_index(["curve", "share", "patch"])[
-            "probability"
-        ]
+        part = (
+            table[table["method"] == method]
+            .set_index(["curve", "share", "patch"])["probability"]
+            .sort_index()
+        )
         np.testing.assert_allclose(part["insertion", 1.0], whole, atol=1e-6)
         np.testing.assert_allclose(part["deletion", 0.0], whole, atol=1e-6)
         np.testing.assert_allclose(part["deletion", 1.0], part["insertion", 0.0], atol=1e-6)

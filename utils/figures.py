@@ -233,7 +233,7 @@ def explanations(
         for axes in row:
             axes.axis("off")
         row[0].imshow(images[index])
-        row[0].set_title(titles[index], fontsize=8)
+        row[0].set_title(titles[index], fontsize=8, loc="left")  # centred, it would be clipped
         for axes, (method, laid) in zip(row[1:], overlays.items(), strict=True):
             axes.imshow(laid[index])
             axes.set_title(method, fontsize=8)
@@ -514,7 +514,7 @@ def learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
                 curve = part.groupby("patches")["r2"].mean()
                 axes.plot(curve.index, curve, label=network, markersize=4, **style)
         axes.set(title=layer, xlabel="training patches")
-        axes.set_ylim(top=1.05)
+    grid[0].set_ylim(top=1.05)  # shared, and only now that all curves are drawn
     grid[0].set_ylabel("R², held out, mean of concepts")
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
