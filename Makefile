@@ -1,8 +1,8 @@
-# make figures | make test | make lab; the README says more.
+# make figures | make test | make verify | make gallery | make lab; the README says more.
 PYTHON ?= python3
 BACKBONE ?= auto
-NOTEBOOKS := visualize_channels_CNN lucid_iv3 gradcam_plus RCVs_analysis
-RESULTS := interpretability_results
+RESULTS ?= interpretability_results
+FORCE ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -11,24 +11,18 @@ export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter
 export PYTHONPATH := $(CURDIR)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: figures finetune test lab clean
+.PHONY: figures gallery verify finetune test lab clean
 
 figures: $(VENV)/installed
-	@started=$$SECONDS; \
-	backbone=$$($(RUN) -m utils.finetune --backbone $(BACKBONE)); \
-	mkdir -p $(RESULTS)/notebooks/$$backbone; \
-	touch $(VENV)/figures-started; \
-	for name in $(NOTEBOOKS); do \
-		begun=$$SECONDS; \
-		echo "== $$name.ipynb, $$backbone"; \
-		$(RUN) -m papermill $$name.ipynb $(RESULTS)/notebooks/$$backbone/$$name.ipynb \
-			-p BACKBONE $$backbone --no-log-output; \
-		echo "   done in $$((SECONDS - begun)) s"; \
-	done; \
-	echo; echo "Figures and tables of this run:"; \
-	find $(RESULTS) -newer $(VENV)/figures-started -type f | sort; \
-	echo "$$(find $(RESULTS) -newer $(VENV)/figures-started -type f | wc -l) files" \
-		"in $(RESULTS)/, $$((SECONDS - started)) s"
+	@backbone=$$($(RUN) -m utils.finetune --backbone $(BACKBONE)); \
+	$(RUN) -m utils.notebooks --results $(RESULTS) --backbone $$backbone $(if $(FORCE),--force)
+	@$(RUN) -m utils.gallery --results $(RESULTS)
+
+gallery: $(VENV)/installed
+	@$(RUN) -m utils.gallery --results $(RESULTS)
+
+verify: $(VENV)/installed
+	@$(RUN) -m utils.verify --results $(RESULTS)
 
 finetune: $(VENV)/installed
 	@$(RUN) -m utils.finetune --backbone $(BACKBONE)

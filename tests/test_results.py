@@ -1,4 +1,10 @@
+import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,8 +12,9 @@ import pandas as pd
 import pytest
 
 from utils import figures
+from utils.files import file_sha256, whole_file
 from utils.patches import PatchSet
-from utils.results import Results, whole_file
+from utils.results import WORK, Results, Run
 
 
 def test_an_interrupted_file_keeps_the_old_one(tmp_path):
@@ -45,7 +52,7 @@ def _draw(folder):
     results.figure(panel, "panel.png")
     results.image(images[0], "image.png")
     results.table(pd.DataFrame({"x": [1 / 3]}), "table.csv")
-    return {path.name: path.read_bytes() for path in results.files}
+    return {name: (results.folder / name).read_bytes() for name in results.files}
 
 
 def test_same_results_same_bytes(tmp_path):
@@ -66,3 +73,75 @@ def test_outlines_follow_the_neoplastic_nuclei():
     assert drawn[5, 5:10].all() and not drawn[7, 7] and not drawn[13:].any()
     assert not image.any()
     assert figures.outlined(replace(patches, masks=None)) == {}
+
+
+@pytest.fixture
+def small_run(tmp_path):
+    def small(mode):
+        script = Path(__file__).with_name("small_run.py")
+        command = [sys.executable, str(script), mode, str(tmp_path)]
+        environment = {**os.environ, "PYTHONPATH": str(script.parent.parent)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        print(done.stdout, done.stderr)
+        assert done.returncode == 0
+        return done.stdout
+
+    return small
+
+
+def test_killed_at_random_points(small_run):
+    printed = small_run("kill")
+    assert len(re.findall(r"^kill .* 0 broken files$", printed, re.M)) == 20
+    assert "kills: 20; last run: 0; same bytes as undisturbed: True; left: []" in printed
+    assert max(map(int, re.findall(r"(\d+) steps kept", printed))) == 8  # of both seeds
+
+
+def test_several_runs_at_once(small_run):
+    assert small_run("twice").count("exit codes [0, 0, 0]; one whole run: True") == 3
+
+
+def test_full_disk(small_run):
+    printed = small_run("starve")
+    assert "exit code 1; old results kept: True" in printed
+    assert "texture.png cannot be written" in printed and "free some space" in printed
+
+
+def _finished(root, tiny_model, patches, names, seed=0):
+    run = Run("x.ipynb", root, {"SEED": seed, "RESULTS": "r", "METHODS": ("a",), "np": np})
+    run.uses({"pretrained": tiny_model}, patches)
+    for name in names:
+        pixels = np.full((4, 4, 3), seed, np.uint8)
+        run.results("channels").image(pixels, name, "a picture", layer="early")
+    run.verdict("C1", "undecided")
+    run.finish()
+    return root / "channels"
+
+
+def test_record_and_stale_files(tmp_path, tiny_model, colored_patches, capsys):
+    folder = _finished(tmp_path, tiny_model, colored_patches, ["a.png", "old/b.png"])
+    (folder / "mine.txt").write_text("of no run")
+    _finished(tmp_path, tiny_model, colored_patches, ["a.png"], seed=5)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "mine.txt", "run.json"]
+    record = json.loads((folder / "run.json").read_text())
+    assert record["parameters"] == {"SEED": 5} and record["verdicts"] == {"C1": "undecided"}
+    assert record["backbone"] == "tiny" and record["notebook"] == "x.ipynb"
+    assert record["data"]["sha256"] == colored_patches.sha256 and record["data"]["groups"] == 8
+    assert record["weights"] == {"pretrained": {"origin": "test", "sha256": ""}}
+    sha256 = file_sha256(folder / "a.png")
+    assert record["files"] == {"a.png": {"sha256": sha256, "alt": "a picture", "layer": "early"}}
+    assert record["versions"]["numpy"] == np.__version__ and record["duration_seconds"] >= 0
+    assert "undecided" in capsys.readouterr().out
+    assert not list((tmp_path / WORK).glob(".*"))
+
+
+def test_nothing_is_published_before_the_end(tmp_path, tiny_model):
+    run = Run("x.ipynb", tmp_path, {})
+    run.results("channels").image(np.zeros((4, 4, 3), np.uint8), "a.png")
+    with pytest.raises(ValueError, match="uses"):
+        run.finish()
+    assert not (tmp_path / "channels").exists()
+
+
+def test_names_of_files(tmp_path):
+    with pytest.raises(ValueError, match="'a.gif'; expected .png or .jpg"):
+        Results(tmp_path).image(np.zeros((4, 4, 3), np.uint8), "a.gif")

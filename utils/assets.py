@@ -20,7 +20,8 @@ from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
-from tqdm.auto import tqdm
+
+from utils.progress import progress_bar
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "assets.txt"
 CACHE_VARIABLE = "FEATURE_REUSE_CACHE"
@@ -93,6 +94,11 @@ def path(asset: str, member: str, *, requirements: Path = REQUIREMENTS) -> Path:
     return folder / member
 
 
+def origin(asset: str, *, requirements: Path = REQUIREMENTS) -> str:
+    """Return the wheel, with its hash, that an asset comes from."""
+    return _pin(ASSETS[asset][0], requirements).replace(" --hash=", ", ")
+
+
 def _pin(distribution: str, requirements: Path) -> str:
     for line in requirements.read_text().splitlines():
         if re.match(rf"{re.escape(distribution)}==\S+ --hash=sha256:[0-9a-f]{{64}}\s*$", line):
@@ -139,7 +145,7 @@ def _download(pin: str, scratch: Path) -> Path:
         # TMPDIR keeps pip's own unpacking on the cache's disk, and within what is removed.
         environment = {**os.environ, "TMPDIR": str(scratch)}
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        with tqdm(desc=f"fetch {name}", bar_format="{desc} {elapsed}", leave=False) as bar:
+        with progress_bar(desc=f"fetch {name}", bar_format="{desc} {elapsed}", leave=False) as bar:
             while process.poll() is None:
                 bar.refresh()
                 time.sleep(0.5)

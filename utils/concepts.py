@@ -9,9 +9,9 @@ from skimage.color import rgb2hed
 from skimage.feature import graycomatrix, graycoprops
 from skimage.measure import regionprops_table
 from skimage.segmentation import clear_border
-from tqdm.auto import tqdm
 
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
+from utils.progress import progress_bar
 
 TEXTURE = ("contrast", "dissimilarity", "homogeneity", "ASM", "energy", "correlation")
 NUCLEI = ("number", "area", "eccentricity", "haematoxylin", "neoplastic share")
@@ -52,7 +52,7 @@ def texture_measures(
             f"and distances from 1 to {smallest - 1} pixels."
         )
     rows = []
-    for image in tqdm(images, desc="texture", unit="patch"):
+    for image in progress_bar(images, desc="texture", unit="patch"):
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         matrix = graycomatrix(grey, distances, angles, levels=256, symmetric=True, normed=True)
         rows.append([graycoprops(matrix, name).mean() for name in TEXTURE])

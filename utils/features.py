@@ -11,8 +11,8 @@ import pandas as pd
 import tensorflow as tf
 from sklearn.preprocessing import StandardScaler
 
+from utils.files import whole_file
 from utils.models import Model
-from utils.results import whole_file
 
 SCALE_FLOOR = 0.1  # of the median standard deviation of a layer's channels
 

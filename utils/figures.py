@@ -35,6 +35,8 @@ METHOD_TITLES = {
     "layercam": "LayerCAM",
     "saliency": "gradient",
 }
+_CARD = (3.2, 2.7)  # inches
+CARD_INSET = (0.025, 0.14, 0.7, 0.7 * 3.2 / 2.7)  # left, top, width, height, as shares of a card
 _R2_FLOOR = -0.25  # where the axis of R2 ends; a few poor fits would squeeze all others
 _STYLE = {
     "figure.dpi": 100,
@@ -49,6 +51,10 @@ _STYLE = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
     "image.interpolation": "nearest",
+    # For those who save figures otherwise: with their fonts, and the same bytes each time.
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "figures",
 }
 
 
@@ -157,7 +163,7 @@ def channels_with_patches(
     for (left, right), image, nine, text in zip(pairs, images, patches, titles, strict=False):
         left.imshow(image)
         left.set_title(text, fontsize=8)
-        right.imshow(_montage(nine))
+        right.imshow(montage(nine))
         right.set_title("most exciting patches", fontsize=7)
     figure.suptitle(title)
     return figure
@@ -197,8 +203,14 @@ def complexity_by_layer(
     return figure
 
 
-def _montage(patches: np.ndarray, side: int = 64) -> np.ndarray:
-    """Lay up to nine patches out in a square, row by row."""
+def montage(patches: np.ndarray, side: int = 64) -> np.ndarray:
+    """Lay up to nine patches, ``(n, h, w, 3)`` uint8, out in a square, row by row.
+
+    Parameters
+    ----------
+    side : int
+        Of a patch in the square, in pixels.
+    """
     canvas = np.full((3 * side, 3 * side, 3), 255, np.uint8)
     for place, patch in enumerate(patches[:9]):
         row, column = divmod(place, 3)
@@ -246,13 +258,19 @@ def explanations(
 
 
 def overlay_card(laid: np.ndarray, title: str, *, colormap: str = "jet") -> Figure:
-    """Show one heat map over its patch, ``(H, W, 3)`` uint8, with the scale of the map."""
-    figure = Figure(figsize=(3.2, 2.7))
-    axes = figure.subplots()
+    """Show one heat map over its patch, ``(H, W, 3)`` uint8, with the scale of the map.
+
+    The patch lies at `CARD_INSET` of the figure, so that another picture can be laid over it.
+    """
+    figure = Figure(figsize=_CARD, layout="none")
+    left, top, width, height = CARD_INSET
+    bottom = 1 - top - height
+    axes = figure.add_axes((left, bottom, width, height))
     axes.imshow(laid)
     axes.axis("off")
-    axes.set_title(title, fontsize=9)
-    scale = figure.colorbar(ScalarMappable(cmap=colormap), ax=axes, shrink=0.9, pad=0.02)
+    axes.set_title(title, fontsize=9, loc="left")
+    place = (left + width + 0.03, bottom + 0.05 * height, 0.03, 0.9 * height)
+    scale = figure.colorbar(ScalarMappable(cmap=colormap), cax=figure.add_axes(place))
     scale.set_label("share of the maximum", fontsize=8)
     scale.ax.tick_params(labelsize=8)
     return figure

@@ -19,22 +19,21 @@ from filelock import FileLock
 from skimage.color import hed2rgb, rgb2hed
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, roc_auc_score
-from tqdm.auto import tqdm
 
 from utils.backbones import Backbone, get_backbone
 from utils.features import steady_scaler
+from utils.files import file_sha256, whole_file
 from utils.models import (
     MODELS_FOLDER,
     Model,
     add_head,
     choose_backbone,
-    file_sha256,
     finetuned_paths,
     load_model,
     make_deterministic,
 )
 from utils.patches import PatchSet, load_sample
-from utils.results import whole_file
+from utils.progress import progress_bar
 
 
 def finetune(
@@ -110,7 +109,7 @@ def finetune(
 
     generator = np.random.default_rng(seed)
     starts = range(0, len(patches), batch_size)
-    with tqdm(total=epochs * len(starts), desc=f"finetune {model.backbone.title}") as bar:
+    with progress_bar(total=epochs * len(starts), desc=f"finetune {model.backbone.title}") as bar:
         for _ in range(epochs):
             order = generator.permutation(len(patches))
             for start in starts:

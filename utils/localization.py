@@ -14,11 +14,11 @@ from scipy.stats import bootstrap, spearmanr
 from skimage.color import hed2rgb, rgb2hed
 from skimage.metrics import structural_similarity
 from sklearn.metrics import auc, average_precision_score
-from tqdm.auto import tqdm
 
 from utils.gradcam import METHODS, DeadMaps, explain_layers
 from utils.models import Model
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
+from utils.progress import progress_bar
 
 MEASURES = {
     "pointing": "pointing game: maximum in a neoplastic nucleus",
@@ -184,7 +184,7 @@ def localization_table(
     """
     neoplastic, nuclei = patches.masks == NEOPLASTIC, patches.masks > 0
     parts = []
-    for key, heat in tqdm(maps.items(), desc="measure", unit="map"):
+    for key, heat in progress_bar(maps.items(), desc="measure", unit="map"):
         columns = dict(zip(("network", "method", "layer"), key, strict=True))
         columns |= {"patch": np.arange(len(patches)), "group": patches.groups}
         columns["pointing"] = pointing_game(heat, neoplastic)
@@ -195,6 +195,32 @@ def localization_table(
         columns["dead"] = (heat == 0).all(axis=(1, 2)).astype(int)
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
+
+
+def measure_networks(
+    networks: Mapping[str, Model], patches: PatchSet, layers: Sequence[str], *, seed: int = 0
+) -> pd.DataFrame:
+    """Measure the heat maps of several networks, and the `baseline_maps`.
+
+    Parameters
+    ----------
+    networks : mapping of str to Model
+    patches : PatchSet
+        From `annotated`.
+    layers : sequence of str
+        Analysis layers.
+    seed : int
+        Of the random maps.
+
+    Returns
+    -------
+    DataFrame
+        See `localization_table`.
+    """
+    maps = network_maps(networks, patches.images, layers)
+    baselines = baseline_maps(patches.images, seed=seed)
+    maps |= {("", name, ""): heat for name, heat in baselines.items()}
+    return localization_table(maps, patches)
 
 
 def compare_with_baselines(
@@ -335,7 +361,7 @@ def insertion_deletion(
     shares = np.linspace(0, 1, steps + 1)
     ties = np.random.default_rng(seed).random((len(images), images[0, ..., 0].size))
     found = []
-    for heat in tqdm(maps.values(), desc="insert and delete", unit="map"):
+    for heat in progress_bar(maps.values(), desc="insert and delete", unit="map"):
         _check_masks(heat, np.zeros(images.shape[:3], bool))
         order = np.lexsort((ties, -heat.reshape(len(heat), -1)), axis=1)
         rank = np.argsort(order, axis=1).reshape(*heat.shape, 1) / heat[0].size
@@ -403,7 +429,7 @@ def cascading_randomisation(
     broken = Model(copy, model.backbone, "randomised", "", "", model.preprocesses)
     others = _of_another_group(patches.groups)
     rows = _rows(OTHER_PATCH, original, {name: heat[others] for name, heat in original.items()})
-    for name in tqdm([*reversed(layers), NOTHING], desc="randomise", unit="stage"):
+    for name in progress_bar([*reversed(layers), NOTHING], desc="randomise", unit="stage"):
         kept: set[str] = set()
         if name != NOTHING:
             upstream = keras.Model(copy.inputs, broken.layer(name).output)
@@ -448,7 +474,7 @@ def stability(
     original = explain(model, images)
     others = _of_another_group(patches.groups)
     rows = _rows(OTHER_PATCH, original, {name: heat[others] for name, heat in original.items()})
-    for change, (changed, back) in changes.items():
+    for change, (changed, back) in progress_bar(changes.items(), desc="stability", unit="change"):
         maps = explain(model, np.ascontiguousarray(changed))
         rows += _rows(change, original, {method: back(heat) for method, heat in maps.items()})
     return _similarity_table(rows, "change", patches)

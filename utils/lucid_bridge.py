@@ -32,7 +32,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.util import deprecation
-from tqdm.auto import trange
+
+from utils.progress import progress_bar
 
 tf1 = tf.compat.v1
 
@@ -246,7 +247,10 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
         aliases = {short: model.layer(short).name for short in backbone.layers}
     graph_def, layers = _freeze(network)
     shape = [height, width, 3]
-    return _keras_model_class()(name, graph_def, layers, aliases, image_value_range, shape)
+    lucid_model = _keras_model_class()(name, graph_def, layers, aliases, image_value_range, shape)
+    if backbone is not None and model.sha256:
+        lucid_model.identity = model.identity
+    return lucid_model
 
 
 def _check_network(network: Any) -> None:
@@ -471,7 +475,7 @@ def render(
             relu_gradient_override=True,
         )
         session.run(tf1.global_variables_initializer())
-        for _ in trange(steps, desc=description, unit="step", disable=not progress):
+        for _ in progress_bar(range(steps), desc=description, unit="step", disable=not progress):
             session.run(tensors("vis_op"))
         return session.run(tensors("input"))
 

@@ -20,10 +20,11 @@ import h5py
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from utils import assets
 from utils.backbones import DENSENET121, INCEPTIONV3, Backbone, get_backbone
+from utils.files import file_sha256
+from utils.progress import progress_bar
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
 WEIGHTS_VARIABLE = "INCEPTIONV3_IMAGENET_WEIGHTS"
@@ -71,6 +72,22 @@ class Model:
     origin: str
     sha256: str
     preprocesses: bool = False
+
+    @property
+    def identity(self) -> tuple:
+        """What tells this network from others, see `utils.steps.identity`.
+
+        Raises
+        ------
+        TypeError
+            If the weights have no hash.
+        """
+        if not self.sha256:
+            raise TypeError(
+                f"the weights of {self.title} have no hash, so that they cannot be told from "
+                "others': load the network by load_model."
+            )
+        return self.backbone.name, self.weights, self.sha256, self.preprocesses
 
     @property
     def title(self) -> str:
@@ -131,7 +148,7 @@ class Model:
         self.check_images(images)
         starts = range(0, len(images), batch_size)
         quiet = description is None or len(starts) < 2
-        for start in tqdm(starts, desc=description, unit="batch", disable=quiet):
+        for start in progress_bar(starts, desc=description, unit="batch", disable=quiet):
             yield tf.constant(self.preprocess(images[start : start + batch_size]))
 
     def run(
@@ -412,15 +429,6 @@ def finetuned_paths(backbone: str | Backbone, folder: Path = MODELS_FOLDER) -> t
     """Return the paths of a finetuned checkpoint and of its manifest."""
     stem = f"{get_backbone(backbone).name}_finetuned"
     return Path(folder) / f"{stem}.weights.h5", Path(folder) / f"{stem}.json"
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hash a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _random(backbone: Backbone, seed: int) -> Model:

@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
-from tqdm.auto import tqdm
 
 from utils import assets
+from utils.progress import progress_bar
 
 CLASS_NAMES = ("normal", "tumor")
 NEOPLASTIC = 3
@@ -54,6 +54,8 @@ class PatchSet:
         Name of each label.
     name : str
         What the patches are a sample of.
+    origin : str
+        Where they come from, for provenance; by default `name`.
     """
 
     images: np.ndarray
@@ -65,6 +67,11 @@ class PatchSet:
     nuclei: np.ndarray | None = None
     class_names: tuple[str, ...] = CLASS_NAMES
     name: str = "patches"
+    origin: str = ""
+
+    def __post_init__(self):
+        if not self.origin:
+            object.__setattr__(self, "origin", self.name)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -235,7 +242,9 @@ def load_sample(
             group = f"{source}/r{top // block_size}c{left // block_size}"
             row = (image[window], label, group, source, (x, y), mask[window], nuclei[window])
             rows.append(row)
-    return PatchSet(*map(np.array, zip(*rows, strict=True)), name="hgsc sample")
+    return PatchSet(
+        *map(np.array, zip(*rows, strict=True)), name="hgsc sample", origin=assets.origin("hgsc")
+    )
 
 
 def load_hdf5(
@@ -286,7 +295,7 @@ def load_hdf5(
         labels, owners, rows = map(np.concatenate, (labels, owners, rows))
         chosen = np.arange(len(labels)) if per_class is None else _draw(labels, per_class, seed)
         images, positions = [], []
-        for owner in tqdm(np.unique(owners[chosen]), desc=f"read {path.name}", unit="node"):
+        for owner in progress_bar(np.unique(owners[chosen]), desc=f"read {path.name}", unit="node"):
             node, wanted = nodes[owner], rows[chosen][owners[chosen] == owner]
             images.append(node["patches"][wanted])
             known = "locations" in node
@@ -402,7 +411,7 @@ def load_folder(
     labels = np.array(labels)
     chosen = np.arange(len(labels)) if per_class is None else _draw(labels, per_class, seed)
     images, groups = [], []
-    for index in tqdm(chosen, desc=f"read {folder.name}", unit="image"):
+    for index in progress_bar(chosen, desc=f"read {folder.name}", unit="image"):
         image = _read_image(files[index])
         if patch_size is not None:
             image = cv2.resize(image, (patch_size, patch_size), interpolation=cv2.INTER_AREA)

@@ -13,9 +13,9 @@ from scipy.stats import false_discovery_control
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
-from tqdm.auto import tqdm
 
 from utils.features import layer_features, layer_features_and_gradients, steady_scaler
+from utils.progress import progress_bar
 
 __all__ = [
     "Regression",
@@ -52,7 +52,7 @@ def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> 
     """
     targets = _targets(measures)
     rows = []
-    for layer, x in features.items():
+    for layer, x in progress_bar(features.items(), desc="in-sample", unit="layer"):
         _check_rows(layer, x, targets)
         scaled = StandardScaler().fit_transform(x.astype(np.float64))
         fit = LinearRegression().fit(scaled, targets)
@@ -160,7 +160,7 @@ def regress(
     ]
     once = np.ones((1, codes.max() + 1))
     found = {}
-    for layer, x in tqdm(features.items(), desc=description, unit="layer"):
+    for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         _check_rows(layer, x, targets)
         slopes = None if gradients is None else gradients[layer].astype(np.float64)
         predicted, penalties, sensitivity = [], [], None
@@ -376,7 +376,7 @@ def learning_curve(
             splits[share].append((train[np.isin(codes[train], kept)], test))
     once = np.ones((1, codes.max() + 1))
     rows = []
-    for layer, x in tqdm(features.items(), desc=description, unit="layer"):
+    for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         for share, parts in splits.items():
             predicted = _cross_fit(x.astype(np.float64), targets, codes, parts, None)[0]
             r2 = _grouped_r2(targets, predicted, codes, once)[0]

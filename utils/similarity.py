@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from utils.models import Model
+from utils.progress import progress_bar
 
 
 def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
@@ -56,7 +57,7 @@ def cka_by_layer(
     """
     names = np.unique(groups)
     rows = []
-    for layer in networks[pairs[0][0]]:
+    for layer in progress_bar(networks[pairs[0][0]], desc="CKA", unit="layer"):
         grams = {name: _gram(networks[name][layer]) for name in {n for pair in pairs for n in pair}}
         for one, other in pairs:
             value = _cka(grams[one], grams[other])

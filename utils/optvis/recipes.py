@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from tqdm.auto import tqdm
 
 from utils.models import Model
 from utils.optvis import objectives, transform
 from utils.optvis.param import Image, image, perlin
 from utils.optvis.render import BATCH_SIZE, Climb
+from utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def render_channels(
     rendered = {name: {} for name in models}
     batches = sum(-(-len(numbers) // batch_size) for numbers in channels.values())
     total = batches * len(models) * recipe.steps
-    with tqdm(total=total, unit="step", mininterval=1) as bar:
+    with progress_bar(total=total, unit="step", mininterval=1) as bar:
         for layer, numbers in channels.items():
             climb = None
             targets = [

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from utils.models import Model
 from utils.optvis import objectives as objectives_module
@@ -15,6 +14,7 @@ from utils.optvis import transform as transform_module
 from utils.optvis.network import climbing_copy, wiring
 from utils.optvis.objectives import INPUT, LOGIT, Objective
 from utils.optvis.param import Image, image
+from utils.progress import progress_bar
 
 BATCH_SIZE = 32  # images a step: more does not pay, and takes memory
 
@@ -131,7 +131,7 @@ def ascend(
         dtype=dtype,
     )
     layers = "+".join(objectives_module.layers(objectives)) or "image"
-    with tqdm(
+    with progress_bar(
         total=thresholds[-1] * len(climb.batches),
         desc=f"{len(objectives)} x {layers}",
         unit="step",
