@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -29,7 +30,7 @@ def test_what_a_run_has_made_is_right(results):
 
 def test_every_change_is_found(results):
     folder = results / "gradcam" / "tiny"
-    (folder / "a.png").write_bytes(b"other")
+    assert cv2.imwrite(str(folder / "a.png"), np.full((4, 4, 3), 9, np.uint8))
     (folder / "b.png").write_bytes(b"more")
     page = results / "README.md"
     page.write_text(page.read_text() + "C2 is supported.")
@@ -42,6 +43,8 @@ def test_every_change_is_found(results):
     assert "not the file" in found[str(folder / "a.png")]
     assert "of no run" in found[str(folder / "b.png")]
     assert "make gallery" in found[str(page)] and "another version" in found[str(path)]
+    (folder / "a.png").write_bytes(b"no picture")
+    assert any("not the file" in line for line in problems(results))
     (folder / "a.png").unlink()
     assert any("a.png: missing" in line for line in problems(results))
 
