@@ -198,6 +198,7 @@ class Run:
                     "code_sha256": code_sha256(),
                     "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                     "duration_seconds": round(seconds, 1),
+                    "steps_kept": self.steps.taken,  # from earlier runs, not in the duration
                     "files": dict(sorted(results.files.items())),
                 }
                 _publish(results, self.root / name, record)
