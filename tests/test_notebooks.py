@@ -39,7 +39,8 @@ def few(tmp_path, sample):
         chosen = sample.select(sample.labels == label)
         chosen = chosen.select(chosen.sample_indices(10, seed=0))
         for i, (image, group) in enumerate(zip(chosen.images, chosen.groups, strict=True)):
-            path = tmp_path / "few" / name / group / f"{i}.png"
+            # Groups that no network was trained on, as the network's manifest would say.
+            path = tmp_path / "few" / name / f"other {group}".replace("/", "-") / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(path), image[..., ::-1])
     return str(tmp_path / "few")
