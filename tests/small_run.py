@@ -17,7 +17,7 @@ from utils.concepts import texture_measures
 from utils.patches import PatchSet
 from utils.results import WORK, Run
 
-PARTS = 3
+PARTS = 2
 KILLS = 20
 
 
