@@ -67,7 +67,7 @@ def _fork(root: str, seed: int, limit: int | None = None) -> int:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         execute(root, seed)
         code = 0
-    except BaseException as error:
+    except OSError as error:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
     finally:
