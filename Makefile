@@ -14,18 +14,18 @@ SHELL := /bin/bash
 .PHONY: figures gallery verify finetune test lab clean
 
 figures: $(VENV)/installed
-	@backbone=$$($(RUN) -m utils.finetune --backbone $(BACKBONE)); \
-	$(RUN) -m utils.notebooks --results $(RESULTS) --backbone $$backbone $(if $(FORCE),--force)
-	@$(RUN) -m utils.gallery --results $(RESULTS)
+	@backbone=$$($(RUN) -m utils.networks finetune --backbone $(BACKBONE)); \
+	$(RUN) -m utils.results execute --results $(RESULTS) --backbone $$backbone $(if $(FORCE),--force)
+	@$(RUN) -m utils.results pages --results $(RESULTS)
 
 gallery: $(VENV)/installed
-	@$(RUN) -m utils.gallery --results $(RESULTS)
+	@$(RUN) -m utils.results pages --results $(RESULTS)
 
 verify: $(VENV)/installed
-	@$(RUN) -m utils.verify --results $(RESULTS)
+	@$(RUN) -m utils.results verify --results $(RESULTS)
 
 finetune: $(VENV)/installed
-	@$(RUN) -m utils.finetune --backbone $(BACKBONE)
+	@$(RUN) -m utils.networks finetune --backbone $(BACKBONE)
 
 test: $(VENV)/installed-dev
 	$(RUN) -m pytest

@@ -27,9 +27,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from utils.finetune import load_finetuned
-from utils.gradcam import DeadMaps, explain, stream
-from utils.models import choose_backbone
+from utils.heatmaps import DeadMaps, explain, stream
+from utils.networks import choose_backbone, load_finetuned
 from utils.patches import load_sample
 from utils.results import Results
 
@@ -54,8 +53,8 @@ def measured(contestants, count, repeats=5):
             "patches_per_second": [count / np.median(found[1:]) for found in times.values()],
         }
     )
-    own = table.set_index("what").loc["utils.gradcam, both maps", "patches_per_second"]
-    return table.assign(utils_gradcam_by_this=own / table["patches_per_second"])
+    own = table.set_index("what").loc["utils.heatmaps, both maps", "patches_per_second"]
+    return table.assign(utils_heatmaps_by_this=own / table["patches_per_second"])
 
 
 def forward(model, images):
@@ -109,14 +108,14 @@ def xplique(model, images):
 def speed(model, images):
     contestants = {
         "plain forward pass": forward(model, images),
-        "utils.gradcam, both maps": ours(model, images, METHODS),
+        "utils.heatmaps, both maps": ours(model, images, METHODS),
     }
 
     def pass_a_method():
         for method in METHODS:
             ours(model, images, [method])()
 
-    contestants["utils.gradcam, a pass a method"] = pass_a_method
+    contestants["utils.heatmaps, one pass per method"] = pass_a_method
     for name, peer in (("tf-keras-vis, both maps", tf_keras_vis), ("Xplique, both maps", xplique)):
         try:
             contestants[name] = peer(model, images)

@@ -22,13 +22,14 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from utils import lucid_bridge
-from utils.figures import patchwork, use_style
-from utils.models import choose_backbone, load_model
+from utils.networks import choose_backbone, layer_features, load_model
 from utils.optvis import objectives, param, recipes, render, transform
-from utils.optvis.channels import sample_channels
+from utils.optvis.ascent import Ascent
+from utils.optvis.choice import sample_channels
+from utils.optvis.preparation import prepare_network
 from utils.patches import load_sample
-from utils.rcv import layer_features
 from utils.results import Results
+from utils.results.figures import patchwork, use_style
 
 SIZE = 128
 LAYERS = {
@@ -206,7 +207,7 @@ def where_the_time_goes(model, layer, channels):
     image = param.image(SIZE, batch=len(numbers))
     move = transform.compose(transform.standard())
     uniform = tf.constant(transform.draw(move, range(len(numbers)), 1))
-    network = render.climbing_copy(model, [layer])
+    network = prepare_network(model, [layer])
     pixels = image()
     optimizer = keras.optimizers.Adam()
     optimizer.build(image.variables)
@@ -254,10 +255,10 @@ def linear(model, layer, channels):
         targets = [objectives.channel(layer, number) for number in numbers]
         images = param.image(SIZE, batch=count)
         moves = transform.compose(transform.standard())
-        climb = render.Climb(model, targets, images, moves, keras.optimizers.Adam(0.05))
-        climb.run(targets, images, [1])
-        times.append(timed(lambda c=climb, t=targets, i=images: c.run(t, i, [8])))
-        traced = climb.traces
+        ascent = Ascent(model, targets, images, moves, keras.optimizers.Adam(0.05))
+        ascent.run(targets, images, [1])
+        times.append(timed(lambda c=ascent, t=targets, i=images: c.run(t, i, [8])))
+        traced = ascent.traces
     each = ", ".join(f"{c}: {t:.1f} s" for c, t in zip(counts, times, strict=True))
     print(f"8 steps by number of channels: {each}; graph traced {traced} time(s)")
 
@@ -314,7 +315,7 @@ def memory(model):
     """Peak memory of a process that renders a batch of 32."""
     code = (
         "import pathlib, re\n"
-        "from utils.models import load_model\n"
+        "from utils.networks import load_model\n"
         "from utils.optvis import objectives, param, render\n"
         f"model = load_model('pretrained', {model.backbone.name!r})\n"
         f"targets = [objectives.channel({model.backbone.cam_layer!r}, c) for c in range(32)]\n"

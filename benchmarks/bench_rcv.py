@@ -25,10 +25,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
-from utils import rcv, similarity
-from utils.concepts import texture_measures
-from utils.finetune import load_finetuned
-from utils.models import choose_backbone, load_model
+from utils import concepts
+from utils.concepts.ridge import INNER_FOLDS, PENALTIES
+from utils.networks import (
+    choose_backbone,
+    layer_features,
+    layer_features_and_gradients,
+    load_finetuned,
+    load_model,
+)
 from utils.patches import load_sample
 from utils.results import Results
 
@@ -60,22 +65,22 @@ class Clock:
 
 def whole(networks, patches, layers):
     clock = Clock()
-    texture = texture_measures(patches.images)
+    texture = concepts.texture_measures(patches.images)
     clock.stop("texture measures")
     features = {}
     for name, model in networks.items():
         if name == "finetuned":
-            features[name], gradients = rcv.layer_features_and_gradients(
+            features[name], gradients = layer_features_and_gradients(
                 model, patches.images, layers=layers
             )
         else:
-            features[name] = rcv.layer_features(model, patches.images, layers=layers)
+            features[name] = layer_features(model, patches.images, layers=layers)
     clock.stop("features of 3 networks, gradients of the finetuned one")
     for x in features.values():
-        rcv.in_sample_r2(x, texture)
+        concepts.in_sample_r2(x, texture)
     clock.stop("least squares, in-sample")
     found = {
-        name: rcv.regress(
+        name: concepts.regress(
             x,
             texture,
             patches.groups,
@@ -86,24 +91,24 @@ def whole(networks, patches, layers):
     }
     clock.stop("ridge, held out, with shuffles")
     for regressions in found.values():
-        rcv.r2_table(regressions, patches.groups)
+        concepts.r2_table(regressions, patches.groups)
     clock.stop("bootstrap and significance")
-    rcv.relevance(found["finetuned"], gradients, patches.groups)
+    concepts.relevance(found["finetuned"], gradients, patches.groups)
     clock.stop("relevance")
     pairs = [("pretrained", "finetuned"), ("pretrained", "random")]
-    similarity.cka_by_layer(features, pairs, patches.groups)
-    similarity.weight_change(networks["pretrained"], networks["finetuned"])
+    concepts.cka_by_layer(features, pairs, patches.groups)
+    concepts.weight_change(networks["pretrained"], networks["finetuned"])
     clock.stop("CKA and change of weights")
     table = pd.DataFrame(clock.rows, columns=["part", "seconds"])
     table.loc[len(table)] = ["all", table["seconds"].sum()]
     return table, features["pretrained"], texture
 
 
-def passes(model, images, layers, concepts):
+def passes(model, images, layers, count):
     """One pass for all layers against one for each concept and layer, each compiled beforehand."""
-    rcv.layer_features(model, images, layers=layers)
+    layer_features(model, images, layers=layers)
     clock = Clock()
-    rcv.layer_features(model, images, layers=layers)
+    layer_features(model, images, layers=layers)
     clock.stop("one pass for all")
     batches = list(model.batches(images))
     cut = {}
@@ -112,7 +117,7 @@ def passes(model, images, layers, concepts):
         cut[layer] = tf.function(network)
         cut[layer](batches[0], training=False)
     clock.begun = time.perf_counter()
-    for _ in tqdm(range(concepts), desc="a pass a concept and layer", unit="concept"):
+    for _ in tqdm(range(count), desc="a pass a concept and layer", unit="concept"):
         for layer in layers:
             for batch in batches:
                 tf.reduce_mean(cut[layer](batch, training=False)[layer], axis=(1, 2)).numpy()
@@ -123,7 +128,7 @@ def passes(model, images, layers, concepts):
 def regressions(x, texture, groups):
     """Both ways on one layer; scikit-learn without shuffles, so that it ends."""
     clock = Clock()
-    ours = rcv.cross_validated_r2({"layer": x}, texture, groups, shuffles=SHUFFLES)
+    ours = concepts.cross_validated_r2({"layer": x}, texture, groups, shuffles=SHUFFLES)
     clock.stop("ours, with shuffles")
     outer = list(GroupKFold(5, shuffle=True, random_state=0).split(x, groups=groups))
     theirs = []
@@ -132,8 +137,8 @@ def regressions(x, texture, groups):
         for train, test in outer:
             search = GridSearchCV(
                 make_pipeline(StandardScaler(), Ridge()),
-                {"ridge__alpha": rcv.PENALTIES},
-                cv=GroupKFold(rcv.INNER_FOLDS),
+                {"ridge__alpha": PENALTIES},
+                cv=GroupKFold(INNER_FOLDS),
                 scoring="neg_mean_squared_error",
             )
             predicted[test] = search.fit(x[train], y[train], groups=groups[train]).predict(x[test])
@@ -163,19 +168,19 @@ def main():
     table, features, texture = whole(networks, patches, layers)
     print(table.round(1).to_string(index=False))
     results.table(table, "rcv_whole.csv")
-    concepts = len(texture.columns)
-    found = passes(networks["pretrained"], patches.images[:FEW], layers, concepts)
+    count = len(texture.columns)
+    found = passes(networks["pretrained"], patches.images[:FEW], layers, count)
     one, many = found.values()
     print(
         f"features of {FEW} patches: {one:.2f} s by one pass for all, {many:.1f} s by a pass for "
-        f"each of {concepts} concepts and {len(layers)} layers: {many / one:.0f} times"
+        f"each of {count} concepts and {len(layers)} layers: {many / one:.0f} times"
     )
     layer = layers[len(layers) // 2]
     seconds, ours, theirs = regressions(features[layer], texture, patches.groups)
     own, peer = seconds.values()
-    each, peer_each = own / (concepts * (1 + SHUFFLES)), peer / concepts
+    each, peer_each = own / (count * (1 + SHUFFLES)), peer / count
     print(
-        f"{layer}, seconds a target: {each:.4f} by one decomposition ({concepts * (1 + SHUFFLES)} "
+        f"{layer}, seconds a target: {each:.4f} by one decomposition ({count * (1 + SHUFFLES)} "
         f"targets), {peer_each:.2f} by scikit-learn's grid search: {peer_each / each:.0f} times; "
         f"largest difference of R2 {np.abs(ours - theirs).max():.3f}"
     )

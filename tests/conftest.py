@@ -4,9 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from utils.backbones import Backbone
-from utils.finetune import finetuned_model
-from utils.models import Model, add_head, choose_backbone, finetuned_paths
+from utils.networks import (
+    Backbone,
+    Model,
+    add_head,
+    choose_backbone,
+    finetuned_model,
+    finetuned_paths,
+)
 from utils.patches import PatchSet, load_sample
 
 

@@ -12,10 +12,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from utils import figures
 from utils.concepts import texture_measures
 from utils.patches import PatchSet
-from utils.results import WORK, Run
+from utils.results import WORK, Run, figures
 
 PARTS = 2
 KILLS = 20

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from utils.backbones import BACKBONES, DENSENET121, INCEPTIONV3, get_backbone
+from utils.networks.backbones import BACKBONES, DENSENET121, INCEPTIONV3, get_backbone
 
 CHANNELS = {
     "inceptionv3": {

@@ -2,14 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils.optvis.channels import (
-    complexity_by_layer,
-    compressed_bytes,
-    exciting_patches,
-    judge_c1,
-    sample_channels,
-    spectral_slope,
-)
+from utils.claims import judge_c1
+from utils.optvis.choice import exciting_patches, sample_channels
+from utils.optvis.complexity import complexity_by_layer, compressed_bytes, spectral_slope
 
 
 def test_constant_channels_are_not_drawn():

@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
-from utils.finetune import augment, evaluate, finetune, finetuned_model, held_out_patches
-from utils.models import finetuned_paths, load_model
+from utils.networks import (
+    augment,
+    evaluate,
+    finetune,
+    finetuned_model,
+    finetuned_paths,
+    held_out_patches,
+    load_model,
+)
 
 
 def test_finetuning_learns_and_repeats(tiny_model, colored_patches):

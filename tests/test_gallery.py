@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils.gallery import build, main, write
+from utils.results.__main__ import main
+from utils.results.pages import build, write
 
 LAYERS = {"inceptionv3": ["mixed5b", "mixed6a"], "densenet121": ["transition1", "dense2"]}
 INSET = [0.1, 0.2, 0.5, 0.6]
@@ -299,7 +300,7 @@ def test_bad_folders_and_tables_are_named(tmp_path, monkeypatch, capsys):
         build(tmp_path)
     _rcvs(tmp_path)
     (tmp_path / "rcvs/inceptionv3/cka.csv").write_text("one,other\na,b\n")
-    monkeypatch.setattr("sys.argv", ["gallery", "--results", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["results", "pages", "--results", str(tmp_path)])
     with pytest.raises(SystemExit, match="1"):
         main()
     assert re.search(r"cka.csv has columns .*expected 'cka' too", capsys.readouterr().err)

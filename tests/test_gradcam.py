@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils import gradcam
-from utils.gradcam import DeadMaps, explain, explain_layers, overlay, stream
-from utils.models import Model, add_head, load_model, unfold
+from utils.heatmaps import METHODS, DeadMaps, explain, explain_layers, stream
+from utils.heatmaps.maps import TARGETS
+from utils.networks import Model, add_head, load_model, unfold
+from utils.results.figures import overlay
 
 
 def _reference(activations, gradients, method):
@@ -107,9 +108,9 @@ def test_maps_without_evidence_are_said(tiny_classifier, images):
 
 
 def test_several_layers_from_the_same_passes(tiny_classifier, images):
-    together = explain_layers(tiny_classifier, images, ["early", "late"], methods=gradcam.METHODS)
+    together = explain_layers(tiny_classifier, images, ["early", "late"], methods=METHODS)
     for layer, by_method in together.items():
-        alone = explain(tiny_classifier, images, methods=gradcam.METHODS, layer=layer)
+        alone = explain(tiny_classifier, images, methods=METHODS, layer=layer)
         for method, maps in by_method.items():
             np.testing.assert_allclose(maps, alone[method], atol=1e-5)
 
@@ -142,7 +143,7 @@ def test_two_softmax_units_are_explained_as_one_sigmoid(tiny_model, tiny_classif
         [np.hstack([offset, offset + kernel]), np.concatenate([[0.0], bias])]
     )
     two = Model(network, tiny_model.backbone, "finetuned", "test", "")
-    for target in gradcam.TARGETS:
+    for target in TARGETS:
         for method, maps in explain(two, images, target=target).items():
             expected = explain(tiny_classifier, images, target=target)[method]
             assert expected.max() == 1  # neither class is blank
@@ -212,7 +213,7 @@ def test_the_quadrant_that_drives_the_output_is_found(tiny_classifier, quadrant)
     rows, columns = (slice(8 * side, 8 * side + 8) for side in quadrant)
     images[:, rows, columns, 2] = 255
     for layer in ("early", "late"):
-        maps = explain(tiny_classifier, images, methods=gradcam.METHODS, layer=layer)
+        maps = explain(tiny_classifier, images, methods=METHODS, layer=layer)
         for heat in maps.values():
             inside = heat[:, rows, columns].sum(axis=(1, 2)) / heat.sum(axis=(1, 2))
             assert inside.min() > 0.75

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from utils import localization
-from utils.gradcam import METHODS, explain
+from utils import heatmaps
+from utils.claims import judge_c2, judge_randomisation
+from utils.heatmaps import METHODS, explain, sanity
+from utils.networks import evaluate, layer_features, linear_probe
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
+from utils.statistics import intervals
 
 
 @pytest.fixture
@@ -33,51 +36,51 @@ def annotated_patches(images):
 def test_pointing_game(masks):
     maps = np.zeros(masks.shape, np.float32)
     maps[0, 1, 1], maps[1, 7, 7] = 1, 1
-    assert localization.pointing_game(maps, masks).tolist() == [1, 0]
-    uniform = localization.pointing_game(np.ones_like(maps), masks)
+    assert heatmaps.pointing_game(maps, masks).tolist() == [1, 0]
+    uniform = heatmaps.pointing_game(np.ones_like(maps), masks)
     np.testing.assert_allclose(uniform, masks.mean(axis=(1, 2)))
     with pytest.raises(ValueError, match="expected the same shape"):
-        localization.pointing_game(maps[:1], masks)
+        heatmaps.pointing_game(maps[:1], masks)
 
 
 def test_energy_inside(masks):
     maps = np.where(masks, 3.0, 1.0)
     area = masks.mean(axis=(1, 2))
     expected = 3 * area / (3 * area + 1 - area)
-    np.testing.assert_allclose(localization.energy_inside(maps, masks), expected)
-    assert np.isnan(localization.energy_inside(np.zeros_like(maps), masks)).all()
+    np.testing.assert_allclose(heatmaps.energy_inside(maps, masks), expected)
+    assert np.isnan(heatmaps.energy_inside(np.zeros_like(maps), masks)).all()
 
 
 def test_average_precision(masks):
-    assert localization.average_precision(masks.astype(float), masks).tolist() == [1, 1]
-    constant = localization.average_precision(np.ones(masks.shape), masks)
+    assert heatmaps.average_precision(masks.astype(float), masks).tolist() == [1, 1]
+    constant = heatmaps.average_precision(np.ones(masks.shape), masks)
     np.testing.assert_allclose(constant, masks.mean(axis=(1, 2)))
     heat = np.zeros((1, 2, 2))
     heat[0] = [[4, 3], [2, 1]]  # of the two that are inside, one is found first and one third
     truth = np.array([[[True, False], [True, False]]])
-    np.testing.assert_allclose(localization.average_precision(heat, truth), (1 + 2 / 3) / 2)
+    np.testing.assert_allclose(heatmaps.average_precision(heat, truth), (1 + 2 / 3) / 2)
     among = np.array([[[True, True], [False, True]]])
-    assert localization.average_precision(heat, truth, among).tolist() == [1]
-    assert np.isnan(localization.average_precision(masks.astype(float), masks, masks)).all()
+    assert heatmaps.average_precision(heat, truth, among).tolist() == [1]
+    assert np.isnan(heatmaps.average_precision(masks.astype(float), masks, masks)).all()
 
 
 def test_annotated(annotated_patches):
     annotated_patches.masks[0] = UNANNOTATED
     annotated_patches.masks[1] = 0
-    assert len(localization.annotated(annotated_patches)) == 3
+    assert len(heatmaps.annotated(annotated_patches)) == 3
     with pytest.raises(ValueError, match="50% of neoplastic area"):
-        localization.annotated(annotated_patches, least=0.5)
+        heatmaps.annotated(annotated_patches, least=0.5)
     bare = PatchSet(
         *(getattr(annotated_patches, n) for n in ("images", "labels", "groups")), [], []
     )
     with pytest.raises(ValueError, match="has no masks"):
-        localization.annotated(bare)
+        heatmaps.annotated(bare)
 
 
 def test_baseline_maps():
     images = np.full((2, 40, 40, 3), 240, np.uint8)
     images[:, 5:12, 25:32] = (70, 50, 130)  # a nucleus in haematoxylin
-    maps = localization.baseline_maps(images)
+    maps = heatmaps.baseline_maps(images)
     assert list(maps) == ["uniform", "centre", "random", "haematoxylin"]
     for heat in maps.values():
         assert heat.shape == (2, 40, 40) and heat.dtype == np.float32
@@ -85,13 +88,13 @@ def test_baseline_maps():
     assert maps["haematoxylin"][:, 8, 28].min() > 0.9 and maps["haematoxylin"][0, 30, 10] < 0.1
     assert maps["centre"][0, 20, 20] > 0.95 > maps["centre"][0, 0, 0]
     assert (maps["random"][0] != maps["random"][1]).any()
-    again = localization.baseline_maps(images)["random"]
+    again = heatmaps.baseline_maps(images)["random"]
     np.testing.assert_array_equal(maps["random"], again)
 
 
 def test_a_perfect_map_is_judged_so_and_a_blind_one_is_not(annotated_patches):
     neoplastic = (annotated_patches.masks == NEOPLASTIC).astype(np.float32)
-    centre = localization.baseline_maps(annotated_patches.images)["centre"]
+    centre = heatmaps.baseline_maps(annotated_patches.images)["centre"]
     maps = {
         ("finetuned", "gradcam", "late"): neoplastic,
         ("finetuned", "gradcam++", "late"): np.zeros_like(neoplastic),
@@ -99,23 +102,23 @@ def test_a_perfect_map_is_judged_so_and_a_blind_one_is_not(annotated_patches):
         ("random", "gradcam++", "late"): neoplastic,
         ("", "centre", ""): centre,
     }
-    table = localization.localization_table(maps, annotated_patches)
+    table = heatmaps.localization_table(maps, annotated_patches)
     assert len(table) == 25
     dead = table[(table["network"] == "finetuned") & (table["method"] == "gradcam++")]
     assert (dead["dead"] == 1).all() and (dead["energy_ratio"] == 1).all()  # as a uniform map
     np.testing.assert_allclose(dead["pointing"], 16 / 256)
-    comparison = localization.compare_with_baselines(table).set_index("method")
+    comparison = heatmaps.compare_with_baselines(table).set_index("method")
     assert (comparison.loc["gradcam", "low"] > 0).all()
     assert set(comparison["baseline"]) == {"random network", "centre map"}
     against = comparison[comparison["baseline"] == "random network"]
     assert (against.loc["gradcam++", "high"] < 0).all()
     comparison = comparison.reset_index()
-    assert "The data support C2 in part: 1 of 2" in localization.judge_c2(comparison)
+    assert "The data support C2 in part: 1 of 2" in judge_c2(comparison)
     for method, verdict in (("gradcam", "support C2:"), ("gradcam++", "do not support C2:")):
-        alone = localization.compare_with_baselines(table, methods=[method])
-        assert f"The data {verdict}" in localization.judge_c2(alone)
+        alone = heatmaps.compare_with_baselines(table, methods=[method])
+        assert f"The data {verdict}" in judge_c2(alone)
     wider = comparison[comparison["method"] == "gradcam"]["low"].to_numpy()
-    alone = localization.compare_with_baselines(table, methods=["gradcam"])["low"].to_numpy()
+    alone = heatmaps.compare_with_baselines(table, methods=["gradcam"])["low"].to_numpy()
     assert (wider <= alone).all()  # for two maps together, and for one
 
 
@@ -125,7 +128,7 @@ def test_intervals_resample_groups():
     groups = np.repeat(np.arange(8), 20)
     values = generator.normal(size=8)[groups] + 0.1 * generator.normal(size=160)
     table = pd.DataFrame({"group": groups, "value": values})
-    row = localization.intervals(table, [], ["value"], resamples=4000).iloc[0]
+    row = intervals(table, [], ["value"], resamples=4000).iloc[0]
     means = values.reshape(8, 20).mean(axis=1)
     draws = means[generator.integers(8, size=(4000, 8))].mean(axis=1)
     np.testing.assert_allclose(
@@ -134,16 +137,16 @@ def test_intervals_resample_groups():
         atol=0.05,
     )
     assert (row["n"], row["groups"]) == (160, 8)
-    alone = localization.intervals(table.assign(group=np.arange(160)), [], ["value"]).iloc[0]
+    alone = intervals(table.assign(group=np.arange(160)), [], ["value"]).iloc[0]
     assert row["high"] - row["low"] > 2 * (alone["high"] - alone["low"])
-    single = localization.intervals(table.assign(group=0), [], ["value"]).iloc[0]
+    single = intervals(table.assign(group=0), [], ["value"]).iloc[0]
     assert np.isnan(single["low"])
 
 
 def test_insertion_and_deletion(tiny_classifier, annotated_patches):
     maps = explain(tiny_classifier, annotated_patches.images, methods=["gradcam"])
     maps["reversed"] = 1 - maps["gradcam"]
-    table = localization.insertion_deletion(tiny_classifier, annotated_patches, maps, steps=4)
+    table = heatmaps.insertion_deletion(tiny_classifier, annotated_patches, maps, steps=4)
     assert len(table) == 2 * 2 * 5 * 5
     whole = tiny_classifier.predict(annotated_patches.images)
     for method in maps:
@@ -155,11 +158,11 @@ def test_insertion_and_deletion(tiny_classifier, annotated_patches):
         np.testing.assert_allclose(part["insertion", 1.0], whole, atol=1e-6)
         np.testing.assert_allclose(part["deletion", 0.0], whole, atol=1e-6)
         np.testing.assert_allclose(part["deletion", 1.0], part["insertion", 0.0], atol=1e-6)
-    normal = localization.insertion_deletion(
+    normal = heatmaps.insertion_deletion(
         tiny_classifier, annotated_patches, maps, steps=4, target="normal"
     )
     np.testing.assert_allclose(normal["probability"], 1 - table["probability"])
-    areas = localization.curve_areas(table).set_index(["method", "patch"])
+    areas = heatmaps.curve_areas(table).set_index(["method", "patch"])
     first = table[(table["method"] == "gradcam") & (table["patch"] == 0)]
     values = first.loc[first["curve"] == "insertion", "probability"].to_numpy()
     expected = (values[1:] + values[:-1]).mean() / 2  # the trapezoids
@@ -175,7 +178,7 @@ def test_ties_are_broken_at_random(tiny_classifier, annotated_patches):
     )
     dead = {"dead": np.zeros((5, 16, 16), np.float32)}
     tables = [
-        localization.insertion_deletion(tiny_classifier, annotated_patches, dead, steps=2)
+        heatmaps.insertion_deletion(tiny_classifier, annotated_patches, dead, steps=2)
         for _ in range(2)
     ]
     pd.testing.assert_frame_equal(*tables)
@@ -194,16 +197,16 @@ def test_insertion_follows_the_map(tiny_classifier, images):
     object.__setattr__(
         tiny_classifier, "predict", lambda batch: seen.append(batch) or predict(batch)
     )
-    localization.insertion_deletion(tiny_classifier, patches, {"ramp": ramp}, steps=2)
+    heatmaps.insertion_deletion(tiny_classifier, patches, {"ramp": ramp}, steps=2)
     half = seen[0][1]  # insertion at a share of one half
     np.testing.assert_array_equal(half[:, :8], images[0, :, :8])
     assert (half[:, 8:] == np.round(images[0].mean(axis=(0, 1)))).all()
-    blurred = localization.insertion_deletion(
+    blurred = heatmaps.insertion_deletion(
         tiny_classifier, patches, {"ramp": ramp}, steps=2, fill="blur"
     )
     assert len(blurred) == 6 and len(np.unique(seen[1][0])) > 3
     with pytest.raises(ValueError, match="mean or blur"):
-        localization.insertion_deletion(tiny_classifier, patches, {"ramp": ramp}, fill="black")
+        heatmaps.insertion_deletion(tiny_classifier, patches, {"ramp": ramp}, fill="black")
 
 
 def _the_patch_itself(model, images):
@@ -213,17 +216,17 @@ def _the_patch_itself(model, images):
 
 def test_randomisation_tells_methods_that_ignore_the_network(tiny_classifier, annotated_patches):
     before = [weights.copy() for weights in tiny_classifier.network.get_weights()]
-    blind = localization.cascading_randomisation(
+    blind = heatmaps.cascading_randomisation(
         tiny_classifier, annotated_patches, _the_patch_itself, ["early", "late"]
     )
     assert list(dict.fromkeys(blind["kept_up_to"])) == ["another patch", "late", "early", "none"]
     own = blind[blind["kept_up_to"] == "none"]
     np.testing.assert_allclose(own[["spearman", "ssim"]], 1)
-    assert "edges: FAILS" in localization.judge_randomisation(blind)
-    seeing = localization.cascading_randomisation(
+    assert "edges: FAILS" in judge_randomisation(blind)
+    seeing = heatmaps.cascading_randomisation(
         tiny_classifier, annotated_patches, partial(explain, methods=METHODS), ["early", "late"]
     )
-    judged = localization.judge_randomisation(seeing)
+    judged = judge_randomisation(seeing)
     assert all(f"{method}: " in judged for method in METHODS)
     for old, new in zip(before, tiny_classifier.network.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -243,7 +246,7 @@ def test_randomisation_passes_only_what_is_less_alike_than_other_patches():
             for name, value in parts
         )
 
-    judge = localization.judge_randomisation
+    judge = judge_randomisation
     assert "m: passes" in judge(table(0.1, 0.3)) and "m: FAILS" in judge(table(0.5, 0.3))
     assert "m: undecided" in judge(table(0.3 - noise.mean(), 0.3))
 
@@ -257,9 +260,7 @@ def test_randomisation_goes_from_the_head_down(tiny_classifier, annotated_patche
         seen.append(dict(enumerate(model.network.get_weights())))
         return _the_patch_itself(model, images)
 
-    localization.cascading_randomisation(
-        tiny_classifier, annotated_patches, watch, ["early", "late"]
-    )
+    heatmaps.cascading_randomisation(tiny_classifier, annotated_patches, watch, ["early", "late"])
     # Weights 0, 1 are the stem's; 2, 3 those of the layer before "late"; 4, 5 the head's.
     for stage, changed in zip(seen, (range(0), range(4, 6), range(2, 6), range(6)), strict=True):
         different = [i for i in original if (stage[i] != original[i]).any()]
@@ -267,33 +268,31 @@ def test_randomisation_goes_from_the_head_down(tiny_classifier, annotated_patche
 
 
 def test_stability_turns_maps_back(tiny_classifier, annotated_patches):
-    table = localization.stability(
-        tiny_classifier, annotated_patches, _the_patch_itself, jitter=0.0
-    )
+    table = heatmaps.stability(tiny_classifier, annotated_patches, _the_patch_itself, jitter=0.0)
     flips = table[table["change"].str.contains("flip")]
     np.testing.assert_allclose(flips[["spearman", "ssim"]], 1)
     assert table.loc[table["change"] == "stain jitter", "spearman"].min() > 0.8
     one_group = annotated_patches.select([0, 1])
     with pytest.raises(ValueError, match="of two groups or more"):
-        localization.stability(tiny_classifier, one_group, _the_patch_itself)
+        heatmaps.stability(tiny_classifier, one_group, _the_patch_itself)
 
 
 def test_unrelated_maps_are_of_another_group():
     groups = np.array(["a", "a", "b", "c", "c"])
-    assert localization._of_another_group(groups).tolist() == [2, 2, 3, 0, 0]
+    assert sanity._of_another_group(groups).tolist() == [2, 2, 3, 0, 0]
 
 
 def test_similarity():
     generator = np.random.default_rng(0)
     one, other = generator.random((2, 16, 16))
-    rank, structure = localization.similarity(one, one**3)
+    rank, structure = heatmaps.similarity(one, one**3)
     assert rank == pytest.approx(1) and structure < 1
-    assert localization.similarity(one, other)[0] == spearmanr(one.ravel(), other.ravel())[0]
-    assert np.isnan(localization.similarity(one, np.zeros_like(one))).all()
+    assert heatmaps.similarity(one, other)[0] == spearmanr(one.ravel(), other.ravel())[0]
+    assert np.isnan(heatmaps.similarity(one, np.zeros_like(one))).all()
 
 
 def test_network_maps(tiny_classifier, images):
-    maps = localization.network_maps({"finetuned": tiny_classifier}, images, ["early", "late"])
+    maps = heatmaps.network_maps({"finetuned": tiny_classifier}, images, ["early", "late"])
     assert len(maps) == 3 * 2 + 1 and ("finetuned", "saliency", "input") in maps
 
 
@@ -301,9 +300,6 @@ def test_linear_probe(tiny_model, colored_patches):
     """Beats chance on unseen groups, and is scikit-learn's regression on the pooled features."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
-
-    from utils.finetune import evaluate, linear_probe
-    from utils.rcv import layer_features
 
     train, test = colored_patches.split(folds=4)
     hashed = replace(tiny_model, sha256="0123")

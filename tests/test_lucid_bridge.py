@@ -11,7 +11,6 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework.config import disable_op_determinism
 
-from utils import lucid_bridge
 from utils.lucid_bridge import (
     activations,
     aligned_images,
@@ -19,12 +18,13 @@ from utils.lucid_bridge import (
     import_lucid,
     render,
     render_channels,
+    tensorflow1,
     to_lucid,
 )
-from utils.models import load_model
+from utils.networks import load_model
 
 tf1 = tf.compat.v1
-ROOT = Path(lucid_bridge.__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 VECTOR = np.linspace(-1, 1, 8, dtype=np.float32)
 
 
@@ -139,7 +139,7 @@ def test_missing_lucid_says_what_to_install(monkeypatch):
     def without(name):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(lucid_bridge.importlib, "import_module", without)
+    monkeypatch.setattr(tensorflow1.importlib, "import_module", without)
     with pytest.raises(ModuleNotFoundError, match=r"pip install lucid==0\.3\.8"):
         import_lucid()
 
@@ -229,7 +229,7 @@ def test_transformations(optvis, model):
 
 
 def test_rotation_is_that_of_tensorflow_1(images):
-    rotated = lucid_bridge._rotate(images, tf.constant(np.pi / 2, tf.float32))
+    rotated = tensorflow1._rotate(images, tf.constant(np.pi / 2, tf.float32))
     np.testing.assert_array_equal(rotated, np.rot90(images, axes=(1, 2)))
 
 

@@ -5,9 +5,17 @@ import keras
 import numpy as np
 import pytest
 
-from utils import models
-from utils.backbones import DENSENET121, INCEPTIONV3
-from utils.models import add_head, load_model, tumor_logit, unfold
+from utils.networks import (
+    Model,
+    WeightsUnavailable,
+    add_head,
+    choose_backbone,
+    load_model,
+    tumor_logit,
+    unfold,
+    weights,
+)
+from utils.networks.backbones import DENSENET121, INCEPTIONV3
 
 SIZE = 75
 
@@ -75,10 +83,10 @@ def test_random_depends_on_the_seed_alone():
 
 def test_densenet_is_pretrained():
     neighbours = {}
-    for weights in ("random", "pretrained"):
-        network = load_model(weights, "densenet121").network
+    for name in ("random", "pretrained"):
+        network = load_model(name, "densenet121").network
         filters = network.get_layer("conv1_conv").kernel.numpy()
-        neighbours[weights] = np.corrcoef(filters[:, :-1].ravel(), filters[:, 1:].ravel())[0, 1]
+        neighbours[name] = np.corrcoef(filters[:, :-1].ravel(), filters[:, 1:].ravel())[0, 1]
     # Filters that learned from images are smooth: neighbouring weights correlate.
     assert abs(neighbours["random"]) < 0.1 < 0.3 < neighbours["pretrained"]
     assert network.get_layer("bn").moving_variance.numpy().std() > 0
@@ -189,10 +197,10 @@ def test_weights_of_another_network_are_refused(suffix, inception, tmp_path):
 def test_missing_files_and_names(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="expected 'random', 'pretrained'"):
         load_model("finetunde")
-    with pytest.raises(models.WeightsUnavailable, match=r"utils\.finetune"):
+    with pytest.raises(WeightsUnavailable, match=r"utils\.networks finetune"):
         load_model("finetuned", folder=tmp_path)
-    monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(tmp_path / "none.h5"))
-    with pytest.raises(FileNotFoundError, match=models.WEIGHTS_VARIABLE):
+    monkeypatch.setenv(weights.WEIGHTS_VARIABLE, str(tmp_path / "none.h5"))
+    with pytest.raises(FileNotFoundError, match=weights.WEIGHTS_VARIABLE):
         load_model("pretrained", "inceptionv3")
     (tmp_path / "text.h5").write_text("no weights")
     with pytest.raises(ValueError, match="not an HDF5 file"):
@@ -200,13 +208,13 @@ def test_missing_files_and_names(tmp_path, monkeypatch):
 
 
 def test_auto_says_what_it_takes(monkeypatch, capsys):
-    monkeypatch.delenv(models.WEIGHTS_VARIABLE, raising=False)
-    monkeypatch.setattr(models, "_KERAS_FILE", "not_in_any_cache.h5")
-    monkeypatch.setattr(models, "_KERAS_URL", "http://127.0.0.1:9/not_there.h5")
-    assert models.choose_backbone("auto") == "densenet121"
+    monkeypatch.delenv(weights.WEIGHTS_VARIABLE, raising=False)
+    monkeypatch.setattr(weights, "_KERAS_FILE", "not_in_any_cache.h5")
+    monkeypatch.setattr(weights, "_KERAS_URL", "http://127.0.0.1:9/not_there.h5")
+    assert choose_backbone("auto") == "densenet121"
     said = capsys.readouterr().out
-    assert "DenseNet-121" in said and models.WEIGHTS_VARIABLE in said
-    with pytest.raises(models.WeightsUnavailable):
+    assert "DenseNet-121" in said and weights.WEIGHTS_VARIABLE in said
+    with pytest.raises(WeightsUnavailable):
         load_model("pretrained", "inceptionv3")
 
 
@@ -220,7 +228,7 @@ def test_auto_says_what_it_takes(monkeypatch, capsys):
     ],
 )
 def test_images_that_do_not_fit(images, words, inception):
-    model = models.Model(inception, INCEPTIONV3, "finetuned", "", "")
+    model = Model(inception, INCEPTIONV3, "finetuned", "", "")
     with pytest.raises(ValueError, match=words):
         model.predict(images)
 

@@ -6,7 +6,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from utils.notebooks import NotebookFailed, execute
+from utils.results.execution import NotebookFailed, execute
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(ROOT.glob("*.ipynb"))

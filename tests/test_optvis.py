@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 
 from utils.lucid_bridge import evaluate, import_lucid, to_lucid
-from utils.models import Model, load_model
-from utils.optvis import objectives, param, recipes, render, transform
-from utils.optvis.channels import channel_table, sample_channels
-from utils.optvis.network import climbing_copy
-from utils.rcv import layer_features
+from utils.networks import Model, layer_features, load_model
+from utils.optvis import objectives, param, recipes, render, tabulation, transform
+from utils.optvis.ascent import Ascent
+from utils.optvis.choice import sample_channels
+from utils.optvis.complexity import channel_table
+from utils.optvis.preparation import prepare_network
 
 
 def _other_weights(model):
@@ -18,8 +19,8 @@ def _other_weights(model):
 
 
 def _values(objective_list, activations):
-    kinds, rows = objectives.tabulate(objective_list)
-    return objectives.values(kinds, rows, activations, len(objective_list)).numpy()
+    kinds, rows = tabulation.tabulate(objective_list)
+    return tabulation.values(kinds, rows, activations, len(objective_list)).numpy()
 
 
 # --- objectives -------------------------------------------------------------------------------
@@ -45,7 +46,7 @@ def test_objectives_against_numpy():
     ]
     activations = {"a": tf.constant(a), "logit": tf.constant([0.0, 1, 2, 3, 4])}
     np.testing.assert_allclose(_values(batch, activations), expected, rtol=1e-5)
-    assert objectives.layers(batch) == ["a", "logit"]
+    assert tabulation.layers(batch) == ["a", "logit"]
     with pytest.raises(TypeError, match="by numbers"):
         batch[0] * batch[1]
     with pytest.raises(ValueError, match="'cat'; expected one of tumor, normal"):
@@ -270,7 +271,7 @@ def test_gradient_through_transforms_against_finite_differences(scale):
 
 
 @pytest.mark.parametrize("backbone", ["inceptionv3", "densenet121"])
-def test_climbing_copy_computes_the_same(backbone):
+def test_prepare_network_computes_the_same(backbone):
     # With random statistics, so that folding batch normalisation has something to fold.
     model = load_model("random", backbone)
     generator = np.random.default_rng(0)
@@ -283,30 +284,32 @@ def test_climbing_copy_computes_the_same(backbone):
     names = list(model.backbone.layers)[::4] + [model.backbone.cam_layer]
     images = tf.constant(model.preprocess(255 * param.perlin(96)))
     expected = model.submodel(names)(images, training=False)
-    copy = climbing_copy(model, names)
+    copy = prepare_network(model, names)
     found = copy(images, training=False)
     for name in names:
         tolerance = 1e-4 * np.abs(expected[name]).max()
         np.testing.assert_allclose(found[name], expected[name], atol=tolerance)
-    kept = {type(layer).__name__ for layer in climbing_copy(model, names, last_relus="kept").layers}
+    kept = {
+        type(layer).__name__ for layer in prepare_network(model, names, last_relus="kept").layers
+    }
     assert ("BatchNormalization" in kept) == (backbone == "densenet121")
 
 
 def test_last_relus_can_be_linear(tiny_model):
     images = tf.random.stateless_normal((2, 16, 16, 3), (0, 0))
-    linear = climbing_copy(tiny_model, ["late"], last_relus="linear")(images)["late"]
-    kept = climbing_copy(tiny_model, ["late"], last_relus="kept")(images)["late"]
+    linear = prepare_network(tiny_model, ["late"], last_relus="linear")(images)["late"]
+    kept = prepare_network(tiny_model, ["late"], last_relus="kept")(images)["late"]
     assert linear.numpy().min() < 0
     np.testing.assert_allclose(np.maximum(linear, 0), kept, atol=1e-6)
     with pytest.raises(ValueError, match="last_relus='none'"):
-        climbing_copy(tiny_model, ["late"], last_relus="none")
+        prepare_network(tiny_model, ["late"], last_relus="none")
 
 
 def test_bfloat16_is_close_and_float32_outside(tiny_model):
     images = tf.random.stateless_normal((2, 16, 16, 3), (0, 0))
     expected = tiny_model.submodel(["late"])(images)["late"].numpy()
     rough = tf.cast(
-        climbing_copy(tiny_model, ["late"], dtype="bfloat16")(images)["late"], tf.float32
+        prepare_network(tiny_model, ["late"], dtype="bfloat16")(images)["late"], tf.float32
     )
     assert 0 < np.abs(rough - expected).max() < 0.03 * np.abs(expected).max()
     out = render.render_vis(
@@ -334,7 +337,7 @@ def test_gradients_against_finite_differences(tiny_classifier):
     ]
     image = param.image(16, batch=4, sd=1.0)
     start = image.variables[0].numpy()
-    climb = render.Climb(
+    climb = Ascent(
         tiny_classifier,
         batch,
         image,
@@ -381,7 +384,7 @@ def test_batch_equals_single_renders(tiny_model):
 def test_one_graph_serves_all_channels_and_weights(tiny_model):
     batch = [objectives.channel("late", c) for c in range(6)]
     image = param.image(16, batch=6)
-    climb = render.Climb(
+    climb = Ascent(
         tiny_model,
         batch,
         image,
@@ -410,7 +413,7 @@ def test_interruption_returns_what_there_is(tiny_model):
     batch = [objectives.channel("late", c) for c in range(5)]
     image = param.image(16, batch=5)
     start = image().numpy()
-    climb = render.Climb(
+    climb = Ascent(
         tiny_model,
         batch,
         image,

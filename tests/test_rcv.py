@@ -8,22 +8,21 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from utils import features as features_module
-from utils import rcv
-from utils.models import Model
-from utils.rcv import (
-    _grouped_r2,
+from utils.claims import judge_c3, judge_relevance
+from utils.concepts import (
     concept_vectors,
     cross_validated_r2,
     in_sample_r2,
-    layer_features,
-    layer_features_and_gradients,
     learning_curve,
     r2_difference,
     r2_table,
     regress,
+    regression,
     relevance,
+    ridge,
 )
+from utils.networks import Model, constant_share, layer_features, layer_features_and_gradients
+from utils.statistics import grouped_r2
 
 
 def test_features_are_pooled_activations_of_one_pass(tiny_model, images):
@@ -92,7 +91,7 @@ def test_regression_is_that_of_scikit_learn():
         inner = list(GroupKFold(4).split(train, groups=groups[train]))
         for column, name in enumerate(y):
             search = GridSearchCV(
-                Ridge(), {"alpha": rcv.PENALTIES}, cv=inner, scoring="neg_mean_squared_error"
+                Ridge(), {"alpha": ridge.PENALTIES}, cv=inner, scoring="neg_mean_squared_error"
             )
             search.fit(scaler.transform(x[train]), y[name].to_numpy()[train])
             assert found.penalties[0, fold, column] == search.best_params_["alpha"]
@@ -172,7 +171,7 @@ def test_relevance_finds_the_concept_that_the_output_follows(planted):
     linear = relevance(linear, constant, groups).set_index("concept")
     assert linear[["ratio", "br", "p_random", "q_shuffled"]].isna().all(axis=None)
     assert linear.loc["planted", "positive"] == 1
-    judged = rcv.judge_relevance(table.reset_index().assign(network="finetuned"))
+    judged = judge_relevance(table.reset_index().assign(network="finetuned"))
     assert "1 of 2 concepts and layers" in judged and "planted at layer, Br +" in judged
     with pytest.raises(ValueError, match="without gradients"):
         relevance(regress(features, measures, groups, shuffles=2), gradients, groups)
@@ -181,7 +180,7 @@ def test_relevance_finds_the_concept_that_the_output_follows(planted):
 def test_null_exchanges_whole_groups():
     codes = np.repeat([0, 1, 2, 3], [5, 3, 4, 5])
     generator = np.random.default_rng(0)
-    orders = [rcv._exchange_groups(codes, generator) for _ in range(20)]
+    orders = [regression._exchange_groups(codes, generator) for _ in range(20)]
     for order in orders:
         assert sorted(order) == list(range(17))
         assert np.sum(np.diff(order) != 1) <= 3  # at most as many seams as between groups
@@ -197,7 +196,7 @@ def test_null_keeps_what_neighbours_share():
     def within(order):
         return pd.Series(values[order]).groupby(codes).var(ddof=0).mean() / values.var()
 
-    exchanged = [within(rcv._exchange_groups(codes, generator)) for _ in range(20)]
+    exchanged = [within(regression._exchange_groups(codes, generator)) for _ in range(20)]
     shuffled = [within(generator.permutation(len(codes))) for _ in range(20)]
     assert np.mean(exchanged) < 0.4 < 0.8 < np.mean(shuffled)
 
@@ -235,13 +234,13 @@ def test_draws_of_groups_that_are_all_alike_have_no_r2():
     truth = np.repeat([[0.0], [0.0], [5.0]], 4, axis=0)
     codes = np.repeat([0, 1, 2], 4)
     draws = np.array([[1, 1, 1], [2, 1, 0]])
-    found = _grouped_r2(truth, truth + 1, codes, draws)[:, 0]
+    found = grouped_r2(truth, truth + 1, codes, draws)[:, 0]
     assert np.isfinite(found[0]) and np.isnan(found[1])
 
 
 def test_constant_channels_are_counted(planted):
     features = {"layer": np.hstack([planted[0]["layer"], np.ones((480, 5))])}
-    assert features_module.constant_share(features)["layer"] == 5 / 25
+    assert constant_share(features)["layer"] == 5 / 25
 
 
 def test_judgement_of_c3(planted):
@@ -260,11 +259,11 @@ def test_judgement_of_c3(planted):
         "pretrained": network(signal, noise[9]),
         "finetuned": network(signal, noise[1]),
     }
-    assert rcv.judge_c3(networks, groups).endswith("C3 is supported.")
+    assert judge_c3(networks, groups).endswith("C3 is supported.")
     alike = {**networks, "random": networks["pretrained"]}
-    assert rcv.judge_c3(alike, groups).endswith("C3 is not supported, or only in part.")
+    assert judge_c3(alike, groups).endswith("C3 is not supported, or only in part.")
     networks["finetuned"] = networks["pretrained"]
-    assert rcv.judge_c3(networks, groups).endswith("C3 is not supported, or only in part.")
+    assert judge_c3(networks, groups).endswith("C3 is not supported, or only in part.")
 
 
 def test_features_are_cached_by_network_weights_and_images(
@@ -301,13 +300,13 @@ def test_one_pass_a_patch(tiny_classifier, images, monkeypatch):
     assert seen == [2, 2, 1]
 
 
-def test_grouped_r2_is_that_of_scikit_learn():
+def testgrouped_r2_is_that_of_scikit_learn():
     generator = np.random.default_rng(0)
     truth = generator.normal(5, 1, (30, 2))
     predicted = truth + generator.normal(size=(30, 2))
     codes = np.repeat(np.arange(5), 6)
     draws = np.array([[1, 1, 1, 1, 1], [2, 0, 1, 0, 2]])
-    found = _grouped_r2(truth, predicted, codes, draws)
+    found = grouped_r2(truth, predicted, codes, draws)
     for draw, scores in zip(draws, found, strict=True):
         rows = np.concatenate([np.flatnonzero(codes == g) for g in np.repeat(np.arange(5), draw)])
         expected = r2_score(truth[rows], predicted[rows], multioutput="raw_values")

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils import figures
 from utils.files import file_sha256, whole_file
 from utils.patches import PatchSet
-from utils.results import WORK, Results, Run
+from utils.results import WORK, Results, Run, figures
 
 
 def test_an_interrupted_file_keeps_the_old_one(tmp_path):

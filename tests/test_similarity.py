@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils import similarity
-from utils.models import Model, load_model
+from utils.claims import judge_reuse
+from utils.concepts import similarity
+from utils.networks import Model, load_model
 
 
 def test_equal_features_have_a_cka_of_one():
@@ -57,11 +58,11 @@ def test_cka_by_layer():
     single = similarity.linear_cka(networks["pretrained"]["a"], networks["finetuned"]["a"])
     assert found.loc[("finetuned", "a"), "cka"] == pytest.approx(single)
     assert np.isnan(similarity.cka_by_layer(networks, pairs, np.zeros(80))["low"]).all()
-    assert "more in deep than in early layers" in similarity.judge_reuse(table)
+    assert "more in deep than in early layers" in judge_reuse(table)
     swapped = pd.concat([table[table["layer"] == "b"], table[table["layer"] == "a"]])
-    assert "more in early than in deep layers" in similarity.judge_reuse(swapped)
+    assert "more in early than in deep layers" in judge_reuse(swapped)
     unsure = table.assign(low=table["cka"] - 1, high=table["cka"] + 1)
-    assert "not measurably more" in similarity.judge_reuse(unsure)
+    assert "not measurably more" in judge_reuse(unsure)
 
 
 def test_weight_change_is_that_of_each_part(tiny_model):

@@ -11,7 +11,7 @@ import pytest
 
 from utils.concepts import texture_measures
 from utils.optvis import recipes
-from utils.steps import Steps, identity
+from utils.results.steps import Steps, identity
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_told_apart():
 def test_same_in_another_process():
     value = {"a": [1, "b", None], "c": np.arange(3), "d": pd.DataFrame({"x": ["y"]})}
     code = (
-        "import numpy as np, pandas as pd; from utils.steps import identity; "
+        "import numpy as np, pandas as pd; from utils.results.steps import identity; "
         "print(identity({'a': [1, 'b', None], 'c': np.arange(3), 'd': pd.DataFrame({'x': ['y']})}))"
     )
     root = str(Path(__file__).resolve().parent.parent)

@@ -5,9 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.gallery import write
 from utils.results import Run
-from utils.verify import ROOT, problems
+from utils.results.execution import ROOT
+from utils.results.pages import write
+from utils.results.verification import problems
 
 
 @pytest.fixture

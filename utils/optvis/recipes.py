@@ -1,4 +1,4 @@
-"""Named ways from noise to an image, and the channels of several networks rendered by them."""
+"""Named optimisation schedules, and the channels of several networks rendered by them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from utils.models import Model
+from utils.networks import Model
 from utils.optvis import objectives, transform
+from utils.optvis.ascent import BATCH_SIZE, Ascent
 from utils.optvis.param import Image, image, perlin
-from utils.optvis.render import BATCH_SIZE, Climb
 from utils.progress import progress_bar
 
 
@@ -153,7 +153,7 @@ def render_channels(
                 bar.set_description(f"{layer}, {name}")
                 images = recipe.start(size, len(numbers), seed)
                 if climb is None or not climb.load(model):
-                    climb = Climb(
+                    climb = Ascent(
                         model,
                         targets[0],
                         images,

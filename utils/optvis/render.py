@@ -1,38 +1,17 @@
 """Gradient ascent from noise to the images that maximise objectives."""
 
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from utils.models import Model
-from utils.optvis import objectives as objectives_module
+from utils.networks import Model
+from utils.optvis import tabulation
 from utils.optvis import transform as transform_module
-from utils.optvis.network import climbing_copy, wiring
-from utils.optvis.objectives import INPUT, LOGIT, Objective
+from utils.optvis.ascent import BATCH_SIZE, Ascent, Rendering
+from utils.optvis.objectives import Objective
 from utils.optvis.param import Image, image
 from utils.progress import progress_bar
-
-BATCH_SIZE = 32  # images a step: more does not pay, and takes memory
-
-
-@dataclass(frozen=True)
-class Ascent:
-    """What gradient ascent gives.
-
-    Attributes
-    ----------
-    images : array, (T, N, H, W, 3), float32 in [0, 1]
-        The images at each threshold.
-    history : array, (steps, N), float32
-        The objectives at each step, before it.
-    """
-
-    images: np.ndarray
-    history: np.ndarray
 
 
 def render_vis(
@@ -72,7 +51,7 @@ def ascend(
     last_relus: str = "redirected",
     dtype: str = "float32",
     progress: bool = True,
-) -> Ascent:
+) -> Rendering:
     """Render one image for each objective, in batches that share one graph.
 
     An interrupt (Ctrl-C, Jupyter's stop) ends the ascent and returns what there is: the images of
@@ -99,7 +78,7 @@ def ascend(
         Most images in a step. Images that depend on each other (`objectives.diversity`, shared
         parts) are never parted.
     last_relus, dtype : str
-        See `network.climbing_copy`.
+        See `network.prepare_network`.
     progress : bool
         Whether to show a progress bar.
 
@@ -120,7 +99,7 @@ def ascend(
         )
     images = param_f() if param_f else image(128, batch=len(objectives), seed=seed)
     moves = transform_module.standard() if transforms is None else transforms
-    climb = Climb(
+    climb = Ascent(
         model,
         objectives,
         images,
@@ -130,7 +109,7 @@ def ascend(
         last_relus=last_relus,
         dtype=dtype,
     )
-    layers = "+".join(objectives_module.layers(objectives)) or "image"
+    layers = "+".join(tabulation.layers(objectives)) or "image"
     with progress_bar(
         total=thresholds[-1] * len(climb.batches),
         desc=f"{len(objectives)} x {layers}",
@@ -140,196 +119,3 @@ def ascend(
         leave=False,
     ) as bar:
         return climb.run(objectives, images, thresholds, seed=seed, tick=bar.update)
-
-
-class Climb:
-    """A compiled step of ascent and the loop around it.
-
-    Tracing the step takes seconds, so that what varies is kept out of the graph: the numbers in the
-    objectives, the draws of the transforms, and the weights, which `load` exchanges.
-
-    Parameters
-    ----------
-    model, objectives, images, optimizer, batch_size, last_relus, dtype
-        As in `ascend`; later `objectives` may differ in numbers but not in kind, and later `images`
-        in values alone.
-    move : Transform
-
-    Attributes
-    ----------
-    batches : list of array
-        Indices of the images of each batch.
-    traces : int
-        How often the graph has been traced.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        objectives: Sequence[Objective],
-        images: Image,
-        move: transform_module.Transform,
-        optimizer: keras.optimizers.Optimizer,
-        *,
-        batch_size: int = BATCH_SIZE,
-        last_relus: str = "redirected",
-        dtype: str = "float32",
-    ):
-        self.traces = 0
-        self._copy = lambda model: climbing_copy(
-            model, objectives_module.layers(objectives), last_relus=last_relus, dtype=dtype
-        )
-        self._move, self._optimizer = move, optimizer
-        self._preprocesses = model.preprocesses
-        self._kinds, rows = objectives_module.tabulate(objectives)
-        _check(model, objectives, images, move)
-        self.batches = _batches(objectives, images, batch_size)
-        self._network = self._copy(model) if objectives_module.layers(objectives) else None
-        count = len(self.batches[0])
-        starts = [v[:count] if v.shape[0] == images.batch else v for v in images.variables]
-        self._variables = [tf.Variable(start) for start in starts]
-        optimizer.build(self._variables)
-        self._optimizer_start = [variable.numpy() for variable in optimizer.variables]
-        specs = [
-            tuple(tf.TensorSpec((None, *column.shape[1:]), column.dtype) for column in row)
-            for row in rows
-        ]
-
-        # Preprocessing is affine, and cheaper as one product and one sum.
-        black, white = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
-
-        @tf.function(input_signature=[specs, tf.TensorSpec((count, move.numbers))])
-        def step(rows, uniform):
-            self.traces += 1  # runs when the graph is traced, not when it is run
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(self._variables)
-                pixels = images.render(self._variables)
-                activations = {INPUT: pixels}
-                if self._network is not None:
-                    moved = transform_module.apply(pixels, move, uniform)
-                    activations |= self._network(moved * (white - black) + black, training=False)
-                value = objectives_module.values(self._kinds, rows, activations, count)
-                loss = -tf.reduce_sum(value)
-            optimizer.apply(tape.gradient(loss, self._variables), self._variables)
-            return value
-
-        self._step = step
-        self._pixels = lambda: images.render(self._variables)
-
-    def load(self, model: Model) -> bool:
-        """Exchange the network for one of the same architecture; else do nothing, return False."""
-        copy = self._copy(model)
-        if model.preprocesses != self._preprocesses or wiring(copy) != wiring(self._network):
-            return False
-        self._network.set_weights(copy.get_weights())
-        return True
-
-    def run(
-        self,
-        objectives: Sequence[Objective],
-        images: Image,
-        thresholds: Sequence[int],
-        *,
-        seed: int = 0,
-        rates: Sequence[float] | None = None,
-        tick: Callable[[], None] = lambda: None,
-    ) -> Ascent:
-        """Climb from where `images` are; see `ascend`.
-
-        Parameters
-        ----------
-        rates : sequence of float, optional
-            Learning rate of each step, in place of the optimizer's own.
-        tick : callable
-            Called after every step of every batch.
-        """
-        kinds, rows = objectives_module.tabulate(objectives)
-        if kinds != self._kinds:
-            raise ValueError("the objectives differ in kind from those this was compiled for.")
-        values = [variable.numpy() for variable in images.variables]
-        own = [len(value) == images.batch for value in values]
-        kept = np.zeros((len(thresholds), images.batch, *images.size, 3), np.float32)
-        history = np.full((thresholds[-1], images.batch), np.nan, np.float32)
-        done = 0
-        for batch in self.batches:
-            starts = [v[batch] if mine else v for v, mine in zip(values, own, strict=True)]
-            _assign(self._variables, starts)
-            _assign(self._optimizer.variables, self._optimizer_start)
-            numbers = objectives_module.select(rows, batch)
-            reached, interrupted = 0, False
-            try:
-                for number in range(1, thresholds[-1] + 1):
-                    if rates is not None:
-                        self._optimizer.learning_rate.assign(rates[number - 1])
-                    uniform = transform_module.draw(self._move, seed + batch, number)
-                    history[number - 1, batch] = self._step(numbers, uniform).numpy()
-                    if not np.isfinite(history[number - 1, batch]).all():
-                        rate = float(self._optimizer.learning_rate)
-                        raise FloatingPointError(
-                            f"objectives {history[number - 1, batch]} at step {number}, with "
-                            f"learning rate {rate:g}, seed {seed}, size {images.size}: lower the "
-                            "learning rate, or look for NaN in the network's weights."
-                        )
-                    if number in thresholds:
-                        kept[reached, batch] = self._pixels().numpy()
-                        reached += 1
-                    tick()
-            except KeyboardInterrupt:
-                kept[reached:, batch] = self._pixels().numpy()
-                interrupted = True
-            for value, variable, mine in zip(values, self._variables, own, strict=True):
-                value[batch if mine else 0] = variable.numpy() if mine else variable.numpy()[0]
-            done = batch.max() + 1
-            if interrupted:
-                warnings.warn(
-                    f"interrupted: returning {done} of {images.batch} images, the last "
-                    f"{len(set(batch))} of them after {number} of {thresholds[-1]} steps.",
-                    stacklevel=2,
-                )
-                break
-        _assign(images.variables, values)
-        return Ascent(kept[:, :done], history[:, :done])
-
-
-def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
-def _batches(objectives: Sequence[Objective], images: Image, size: int) -> list[np.ndarray]:
-    """Indices of equally many images; where the last batch is short, its last image is repeated.
-
-    One shape for all batches, since another one would be traced anew.
-    """
-    if images.shared or objectives_module.couples(objectives):
-        size = images.batch
-    count = -(-images.batch // size)
-    size = -(-images.batch // count)
-    indices = np.minimum(np.arange(count * size), images.batch - 1)
-    return np.split(indices, count)
-
-
-def _check(
-    model: Model,
-    objectives: Sequence[Objective],
-    images: Image,
-    move: transform_module.Transform,
-) -> None:
-    if images.batch != len(objectives):
-        raise ValueError(
-            f"param_f makes {images.batch} images for {len(objectives)} objectives: give "
-            "batch=len(objectives)."
-        )
-    layers = objectives_module.layers(objectives)
-    if not layers:
-        return
-    seen = move.resize(images.size)
-    if min(seen) < model.backbone.minimum_size:
-        raise ValueError(
-            f"the network would see {seen[0]} x {seen[1]} pixels of an image of {images.size[0]} x "
-            f"{images.size[1]}, but {model.backbone.title} needs at least "
-            f"{model.backbone.minimum_size}: take a larger image."
-        )
-    network = model.submodel([name for name in layers if name != LOGIT], logit=LOGIT in layers)
-    shapes = network.compute_output_shape((1, *seen, 3))
-    objectives_module.check(objectives, {name: shape[1:] for name, shape in shapes.items()})

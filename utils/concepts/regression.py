@@ -1,0 +1,230 @@
+"""Regression concept vectors: in which layers a concept is linearly readable.
+
+After Graziani et al. (2018), but evaluated on held-out groups: regressions are scored, and
+sensitivities computed, on regions or patients that the regression has not seen.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupKFold
+
+from utils.concepts.ridge import RidgeFit
+from utils.progress import progress_bar
+from utils.statistics import grouped_r2, mean_over_deviation, steady_scaler
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Held-out predictions of all concepts from one layer.
+
+    Attributes
+    ----------
+    concepts : tuple of str
+    truth : array, (N, T)
+        The concepts' measures.
+    predicted : array, (repeats, N, T)
+        Each patch's by a regression that has not seen its group.
+    penalties : array, (repeats, folds, T)
+        The chosen ones.
+    null_r2 : array, (shuffles, T)
+        Held-out R2 of each concept with the groups' values in another order.
+    sensitivity : array, (N, T), or None
+        Derivative of the logit along the concept's vector of a regression that has not seen the
+        patch's group.
+    null_ratio : array, (shuffles, T), or None
+        Mean over standard deviation of the sensitivities along the shuffled concepts' vectors.
+    scale : array, (C,)
+        What the features are divided by to be standardised, over all patches.
+    """
+
+    concepts: tuple[str, ...]
+    truth: np.ndarray
+    predicted: np.ndarray
+    penalties: np.ndarray
+    null_r2: np.ndarray
+    sensitivity: np.ndarray | None
+    null_ratio: np.ndarray | None
+    scale: np.ndarray
+
+
+def regress(
+    features: Mapping[str, np.ndarray],
+    measures: pd.DataFrame,
+    groups: np.ndarray,
+    *,
+    gradients: Mapping[str, np.ndarray] | None = None,
+    folds: int = 5,
+    repeats: int = 1,
+    shuffles: int = 100,
+    seed: int = 0,
+    description: str = "regression",
+) -> dict[str, Regression]:
+    """Predict concept measures of regions that the regression has not seen.
+
+    Ridge regression on features that are standardised within each training part (channels that
+    vary less than a tenth of the median channel are divided by that tenth). The penalty of each
+    concept is chosen within the training part by cross-validation over its groups. All concepts
+    and shuffles are targets of the same decompositions.
+
+    Parameters
+    ----------
+    features : mapping of str to array, (N, C)
+        From `layer_features`.
+    measures : DataFrame, N rows
+        One column a concept.
+    groups : array, (N,)
+        Region or patient; none is on both sides of a fold.
+    gradients : mapping of str to array, (N, C), optional
+        From `layer_features_and_gradients`, for `relevance`.
+    folds : int
+        Parts of the cross-validation.
+    repeats : int
+        Assignments of groups to folds, each with another seed.
+    shuffles : int
+        Repetitions of every concept with the groups' values laid over the patches in another order
+        of groups, which keeps most neighbouring patches alike: the null.
+    seed : int
+        Of folds and shuffles.
+    description : str
+        Of the progress bar.
+
+    Returns
+    -------
+    dict of str to Regression
+        By layer.
+
+    Raises
+    ------
+    ValueError
+        If a measure is constant or not finite, or there are too few groups for the folds.
+    """
+    targets = concept_targets(measures)
+    codes = group_codes(groups, folds, len(targets))
+    generator = np.random.default_rng(seed)
+    orders = [_exchange_groups(codes, generator) for _ in range(shuffles)]
+    columns = np.hstack([targets, *(targets[order] for order in orders)])
+    count = targets.shape[1]
+    splits = [
+        list(GroupKFold(folds, shuffle=True, random_state=seed + r).split(targets, groups=codes))
+        for r in range(repeats)
+    ]
+    once = np.ones((1, codes.max() + 1))
+    found = {}
+    for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
+        check_rows(layer, x, targets)
+        slopes = None if gradients is None else gradients[layer].astype(np.float64)
+        predicted, penalties, sensitivity = [], [], None
+        for repeat, split in enumerate(splits):
+            wanted = columns if repeat == 0 else targets  # one null is enough
+            along = slopes if repeat == 0 else None
+            result = cross_fit(x.astype(np.float64), wanted, codes, split, along)
+            predicted.append(result[0])
+            penalties.append(result[1][:, :count])
+            sensitivity = result[2] if repeat == 0 else sensitivity
+        null = grouped_r2(columns[:, count:], predicted[0][:, count:], codes, once)[0]
+        ratio = None
+        if sensitivity is not None:
+            ratio = mean_over_deviation(sensitivity[:, count:]).reshape(shuffles, count)
+            sensitivity = sensitivity[:, :count]
+        found[layer] = Regression(
+            tuple(measures),
+            targets,
+            np.stack([part[:, :count] for part in predicted]),
+            np.stack(penalties),
+            null.reshape(shuffles, count),
+            sensitivity,
+            ratio,
+            steady_scaler(x.astype(np.float64)).scale_,
+        )
+    return found
+
+
+def concept_vectors(
+    features: Mapping[str, np.ndarray], measures: pd.DataFrame, groups: np.ndarray
+) -> dict[str, pd.DataFrame]:
+    """Fit the RCVs themselves, on all patches.
+
+    Returns
+    -------
+    dict of str to DataFrame, (C, T)
+        By layer: a unit vector in the space of pooled features, a column a concept. It is the
+        regression's weight vector of standardised features, mapped back to the features' units.
+    """
+    targets = concept_targets(measures)
+    codes = group_codes(groups, 2, len(targets))
+    everything = np.arange(len(targets))
+    vectors = {}
+    for layer, x in features.items():
+        check_rows(layer, x, targets)
+        fit = RidgeFit(x.astype(np.float64), targets, codes, everything)
+        vectors[layer] = pd.DataFrame(fit.directions(), columns=list(measures))
+    return vectors
+
+
+def cross_fit(
+    x: np.ndarray,
+    y: np.ndarray,
+    codes: np.ndarray,
+    split: Sequence[tuple[np.ndarray, np.ndarray]],
+    slopes: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Predict every patch from the other folds; return predictions, penalties, sensitivities."""
+    predicted = np.full_like(y, np.nan)
+    sensitivity = None if slopes is None else np.full_like(y, np.nan)
+    penalties = []
+    for train, test in split:
+        fit = RidgeFit(x, y, codes, train)
+        predicted[test] = fit.predict(test)
+        penalties.append(fit.penalties)
+        if slopes is not None:
+            sensitivity[test] = slopes[test] @ fit.directions()
+    return predicted, np.stack(penalties), sensitivity
+
+
+def group_codes(groups: np.ndarray, folds: int, count: int) -> np.ndarray:
+    """Number the groups, ``(N,)``, or raise ValueError if they are too few for the folds."""
+    if len(groups) != count:
+        raise ValueError(f"there are {len(groups)} groups of {count} patches: give one a patch.")
+    names, codes = np.unique(groups, return_inverse=True)
+    # Each training part is split once more, by groups, to choose the penalty.
+    if folds < 2 or len(names) < folds or len(names) - -(-len(names) // folds) < 2:
+        raise ValueError(
+            f"there are {len(names)} groups for {folds} folds; expected two folds or more, a group "
+            "a fold, and two groups or more in each training part: lower folds or add regions."
+        )
+    return codes
+
+
+def _exchange_groups(codes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Order of patches that lays whole groups over others, keeping neighbours together."""
+    names = generator.permutation(codes.max() + 1)
+    taken = np.concatenate([np.flatnonzero(codes == name) for name in names])
+    order = np.empty(len(codes), int)
+    order[np.argsort(codes, kind="stable")] = taken
+    return order
+
+
+def concept_targets(measures: pd.DataFrame) -> np.ndarray:
+    """Return measures as an array, ``(N, T)``; raise ValueError if one cannot be regressed."""
+    targets = measures.to_numpy(dtype=np.float64)
+    for name, column in zip(measures, targets.T, strict=True):
+        if not np.isfinite(column).all():
+            raise ValueError(
+                f"concept {name!r} is not finite for {np.sum(~np.isfinite(column))} patches: leave "
+                "these patches out."
+            )
+        if np.ptp(column) == 0:
+            raise ValueError(f"concept {name!r} is {column[0]} for every patch: leave it out.")
+    return targets
+
+
+def check_rows(layer: str, features: np.ndarray, targets: np.ndarray) -> None:
+    """Raise ValueError unless features and targets are of equally many patches."""
+    if len(features) != len(targets):
+        raise ValueError(
+            f"{layer} has features of {len(features)} patches, but there are measures of "
+            f"{len(targets)}: compute both from the same PatchSet."
+        )

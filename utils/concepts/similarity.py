@@ -1,0 +1,136 @@
+"""How much of a network is kept: similarity of features and change of weights, by layer."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import pandas as pd
+
+from utils.networks import Model
+from utils.progress import progress_bar
+
+
+def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
+    """Compute the linear centred kernel alignment of two sets of features (Kornblith 2019).
+
+    With the unbiased estimator of HSIC (Song 2012), so that independent features have 0 on average
+    also where there are more features than patches.
+
+    Parameters
+    ----------
+    one, other : array, (N, C) and (N, D)
+        Features of the same N patches, N at least 4.
+
+    Returns
+    -------
+    float
+        1 for features that are equal up to rotation, scale and shift; NaN where one is constant.
+    """
+    if len(one) != len(other) or len(one) < 4:
+        raise ValueError(
+            f"features of {len(one)} and {len(other)} patches; expected the same, and at least 4."
+        )
+    return _cka(_gram(one), _gram(other))
+
+
+def cka_by_layer(
+    networks: Mapping[str, Mapping[str, np.ndarray]],
+    pairs: list[tuple[str, str]],
+    groups: np.ndarray,
+) -> pd.DataFrame:
+    """Compare networks layer by layer.
+
+    Parameters
+    ----------
+    networks : mapping of str to (mapping of str to array, (N, C))
+        Features by network and layer, from `utils.networks.layer_features`.
+    pairs : list of (str, str)
+        Names of the networks that are compared.
+    groups : array, (N,)
+        Region or patient, each of which is left out once for the interval.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``one``, ``other``, ``layer``, ``cka``, ``low`` and ``high`` (95 % interval by the
+        jackknife over groups; a bootstrap would repeat patches, which CKA takes for structure).
+    """
+    names = np.unique(groups)
+    rows = []
+    for layer in progress_bar(networks[pairs[0][0]], desc="CKA", unit="layer"):
+        grams = {name: _gram(networks[name][layer]) for name in {n for pair in pairs for n in pair}}
+        for one, other in pairs:
+            value = _cka(grams[one], grams[other])
+            left_out = []
+            for name in names if len(names) > 2 else ():
+                kept = np.flatnonzero(groups != name)
+                part = np.ix_(kept, kept)
+                left_out.append(_cka(grams[one][part], grams[other][part]))
+            error = np.sqrt((len(names) - 1) * np.var(left_out)) if left_out else np.nan
+            rows.append((one, other, layer, value, value - 1.96 * error, value + 1.96 * error))
+    return pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
+
+
+def weight_change(before: Model, after: Model) -> pd.DataFrame:
+    """Compare the kernels of two networks of one backbone.
+
+    Returns
+    -------
+    DataFrame
+        A row an analysis layer, of all kernels between the one before it and itself: ``layer``,
+        ``relative_change`` (norm of the difference over the norm before) and ``cosine`` of the two.
+
+    Raises
+    ------
+    ValueError
+        If the networks are not of the same backbone.
+    """
+    if before.backbone is not after.backbone:
+        raise ValueError(f"{before.title} and {after.title} are not of the same backbone.")
+    seen: set[int] = set()
+    rows = []
+    for name in before.backbone.layers:
+        old, new = (_kernels_up_to(model, name) for model in (before, after))
+        fresh = [i for i in range(len(old)) if i not in seen]
+        seen.update(fresh)
+        if not fresh:
+            continue
+        a = np.concatenate([old[i].numpy().ravel() for i in fresh]).astype(np.float64)
+        b = np.concatenate([new[i].numpy().ravel() for i in fresh]).astype(np.float64)
+        norm = np.linalg.norm(a)
+        cosine = a @ b / (norm * np.linalg.norm(b))
+        rows.append((name, np.linalg.norm(b - a) / norm, cosine))
+    return pd.DataFrame(rows, columns=["layer", "relative_change", "cosine"])
+
+
+def _kernels_up_to(model: Model, name: str) -> list[keras.Variable]:
+    """Kernels that a layer depends on, in an order that does not change with deeper layers."""
+    upstream = keras.Model(model.network.inputs, model.layer(name).output)
+    needed = {id(layer) for layer in upstream.layers}
+    return [
+        weight
+        for layer in model.network.layers
+        if id(layer) in needed
+        for weight in layer.weights
+        if weight.name == "kernel"
+    ]
+
+
+def _gram(features: np.ndarray) -> np.ndarray:
+    centred = features.astype(np.float64)
+    centred -= centred.mean(axis=0)
+    return centred @ centred.T
+
+
+def _hsic(k: np.ndarray, m: np.ndarray) -> float:
+    """Unbiased estimate of HSIC from two Gram matrices (Song et al. 2012, equation 5)."""
+    n = len(k)
+    k, m = (a - np.diag(np.diag(a)) for a in (k, m))
+    trace, sums = (k * m).sum(), k.sum() * m.sum()
+    cross = k.sum(axis=0) @ m.sum(axis=0)
+    return (trace + sums / ((n - 1) * (n - 2)) - 2 * cross / (n - 2)) / (n * (n - 3))
+
+
+def _cka(k: np.ndarray, m: np.ndarray) -> float:
+    own = _hsic(k, k) * _hsic(m, m)
+    return float(_hsic(k, m) / np.sqrt(own)) if own > 0 else np.nan

@@ -1,0 +1,95 @@
+"""What the pixels of a heat map do to the prediction: insertion and deletion."""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import pandas as pd
+from sklearn.metrics import auc
+
+from utils.heatmaps.pointing import check_masks
+from utils.networks import Model
+from utils.patches import PatchSet
+from utils.progress import progress_bar
+
+Maps = Mapping[str, np.ndarray]
+
+
+def insertion_deletion(
+    model: Model,
+    patches: PatchSet,
+    maps: Maps,
+    *,
+    target: str = "tumor",
+    steps: int = 10,
+    fill: str = "mean",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Insert and delete pixels in the order of each map (Petsiuk et al. 2018).
+
+    Insertion starts from, and deletion ends at, a patch without nuclei. The curves say little where
+    the network gives that one (the share 0 of insertion) the same probability as the whole patch.
+
+    Parameters
+    ----------
+    model : Model
+    patches : PatchSet
+    maps : mapping of str to array, (N, H, W)
+        By method.
+    target : str
+        ``tumor`` or ``normal``: whose probability is followed.
+    steps : int
+        Equal shares of the area.
+    fill : str
+        What replaces pixels: ``mean``, the patch's mean colour, or ``blur``, the patch blurred
+        until its nuclei are gone.
+    seed : int
+        Of the order of pixels that a map gives the same value, such as all of a dead one.
+
+    Returns
+    -------
+    DataFrame
+        A row a ``method``, ``curve`` (insertion, deletion), ``patch`` and ``share`` of the area,
+        with the ``probability`` of the target, and the patch's ``group``.
+    """
+    images = patches.images
+    if fill not in ("mean", "blur"):
+        raise ValueError(f"fill is {fill!r}; expected mean or blur.")
+    if fill == "mean":
+        means = np.round(images.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
+        empty = np.broadcast_to(means, images.shape)
+    else:
+        spread = images.shape[1] / 10
+        empty = np.stack([cv2.GaussianBlur(image, (0, 0), spread) for image in images])
+    shares = np.linspace(0, 1, steps + 1)
+    ties = np.random.default_rng(seed).random((len(images), images[0, ..., 0].size))
+    found = []
+    for heat in progress_bar(maps.values(), desc="insert and delete", unit="map"):
+        check_masks(heat, np.zeros(images.shape[:3], bool))
+        order = np.lexsort((ties, -heat.reshape(len(heat), -1)), axis=1)
+        rank = np.argsort(order, axis=1).reshape(*heat.shape, 1) / heat[0].size
+        for inside, outside in ((images, empty), (empty, images)):
+            mixtures = [np.where(rank < share, inside, outside) for share in shares]
+            found.append(model.predict(np.concatenate(mixtures)))
+    probability = np.concatenate(found)
+    index = pd.MultiIndex.from_product(
+        [maps, ["insertion", "deletion"], shares, range(len(images))],
+        names=["method", "curve", "share", "patch"],
+    )
+    table = pd.DataFrame(
+        {"probability": probability if target == "tumor" else 1 - probability}, index=index
+    ).reset_index()
+    return table.assign(group=patches.groups[table["patch"]])
+
+
+def curve_areas(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the area under each curve of `insertion_deletion`, a row a patch and method.
+
+    A good map has a large ``insertion``, a small ``deletion`` and so a large ``difference``.
+    """
+    keys = ["method", "patch", "group"]
+    areas = curves.groupby([*keys, "curve"], sort=False)[["share", "probability"]].apply(
+        lambda part: auc(part["share"], part["probability"])
+    )
+    areas = areas.unstack("curve").reset_index()
+    return areas.assign(difference=areas["insertion"] - areas["deletion"])

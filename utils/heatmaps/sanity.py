@@ -1,0 +1,163 @@
+"""Sanity checks: whether heat maps depend on the weights, and whether they are stable."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from skimage.color import hed2rgb, rgb2hed
+from skimage.metrics import structural_similarity
+
+from utils.heatmaps.maps import DeadMaps
+from utils.networks import Model
+from utils.patches import PatchSet
+from utils.progress import progress_bar
+
+OTHER_PATCH = "another patch"  # the baseline of similarity: maps that have nothing in common
+NOTHING = "none"  # of the weights is kept
+Maps = Mapping[str, np.ndarray]
+Explainer = Callable[[Model, np.ndarray], Maps]
+
+
+def cascading_randomisation(
+    model: Model, patches: PatchSet, explain: Explainer, layers: Sequence[str], *, seed: int = 0
+) -> pd.DataFrame:
+    """Randomise a network from its head down and compare the maps (Adebayo et al. 2018).
+
+    A method whose maps stay as they were shows the patch and not what the network has learned.
+
+    Parameters
+    ----------
+    model : Model
+        Left as it is.
+    patches : PatchSet
+    explain : callable
+        From a model and images to maps by method.
+    layers : sequence of str
+        Analysis layers from input to output. Everything behind each is randomised in turn, the
+        last one's first (that is the head), and in the end the whole network.
+    seed : int
+        Of the random weights.
+
+    Returns
+    -------
+    DataFrame
+        A row a ``method``, ``kept_up_to`` (the last layer that kept its weights, or `NOTHING`) and
+        ``patch``, with the ``spearman`` correlation and ``ssim`` of its map with the original one
+        and its ``group``; for `OTHER_PATCH`, of the original maps of patches of two groups. NaN
+        where one of the maps is constant, such as all zeros.
+    """
+    original = explain(model, patches.images)
+    copy = keras.models.clone_model(model.network)
+    copy.set_weights(model.network.get_weights())
+    broken = Model(copy, model.backbone, "randomised", "", "", model.preprocesses)
+    others = _of_another_group(patches.groups)
+    rows = _rows(OTHER_PATCH, original, {name: heat[others] for name, heat in original.items()})
+    for name in progress_bar([*reversed(layers), NOTHING], desc="randomise", unit="stage"):
+        kept: set[str] = set()
+        if name != NOTHING:
+            upstream = keras.Model(copy.inputs, broken.layer(name).output)
+            kept = {layer.name for layer in upstream.layers}
+        for place, layer in enumerate(copy.layers):
+            if layer.name not in kept:
+                _randomise(layer, 100_003 * seed + place)
+        with warnings.catch_warnings(action="ignore", category=DeadMaps):  # NaN says it
+            rows += _rows(name, original, explain(broken, patches.images))
+    return _similarity_table(rows, "kept_up_to", patches)
+
+
+def stability(
+    model: Model, patches: PatchSet, explain: Explainer, *, jitter: float = 0.05, seed: int = 0
+) -> pd.DataFrame:
+    """Compare maps with those of mirrored and of slightly differently stained patches.
+
+    Parameters
+    ----------
+    model, patches, explain
+        As in `cascading_randomisation`.
+    jitter : float
+        Deviation of the factor on each stain's density.
+    seed : int
+        Of the factors.
+
+    Returns
+    -------
+    DataFrame
+        As in `cascading_randomisation`, with a ``change`` instead of a depth.
+    """
+    images = patches.images
+    factors = np.random.default_rng(seed).normal(1, jitter, (len(images), 1, 1, 3))
+    stained = np.stack(
+        [hed2rgb(rgb2hed(image) * factor) for image, factor in zip(images, factors, strict=True)]
+    )
+    changes: dict[str, tuple[np.ndarray, Callable]] = {
+        "left-right flip": (images[:, :, ::-1], lambda maps: maps[:, :, ::-1]),
+        "up-down flip": (images[:, ::-1], lambda maps: maps[:, ::-1]),
+        "stain jitter": (np.uint8(np.round(255 * stained)), lambda maps: maps),
+    }
+    original = explain(model, images)
+    others = _of_another_group(patches.groups)
+    rows = _rows(OTHER_PATCH, original, {name: heat[others] for name, heat in original.items()})
+    for change, (changed, back) in progress_bar(changes.items(), desc="stability", unit="change"):
+        maps = explain(model, np.ascontiguousarray(changed))
+        rows += _rows(change, original, {method: back(heat) for method, heat in maps.items()})
+    return _similarity_table(rows, "change", patches)
+
+
+def similarity(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Return rank correlation and structural similarity of two maps; NaN if one is constant."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return np.nan, np.nan
+    return (
+        float(spearmanr(one, other, axis=None).statistic),
+        float(structural_similarity(one, other, data_range=1)),
+    )
+
+
+def check_patches(patches: PatchSet) -> None:
+    """Raise ValueError unless there are tumor patches of two groups or more, to be compared."""
+    _of_another_group(patches.groups[patches.labels == 1])
+
+
+def _of_another_group(groups: np.ndarray) -> np.ndarray:
+    """Return for each patch the index of the next one of another group."""
+    count = len(groups)
+    if len(np.unique(groups)) < 2:
+        raise ValueError(
+            f"{count} patches are of the groups {sorted(set(map(str, groups)))}; expected tumor "
+            "patches of two groups or more (regions, patients), so that maps can be compared with "
+            "unrelated ones."
+        )
+    following = (np.arange(count)[:, None] + np.arange(1, count)) % count
+    return following[np.arange(count), (groups[following] != groups[:, None]).argmax(axis=1)]
+
+
+def _rows(label: str, original: Maps, changed: Maps) -> list[tuple]:
+    return [
+        (method, label, patch, *similarity(before, after))
+        for method, maps in changed.items()
+        for patch, (before, after) in enumerate(zip(original[method], maps, strict=True))
+    ]
+
+
+def _similarity_table(rows: list[tuple], label: str, patches: PatchSet) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["method", label, "patch", "spearman", "ssim"])
+    return table.assign(group=patches.groups[table["patch"]])
+
+
+def _randomise(layer: keras.Layer, seed: int) -> None:
+    """Set a layer's weights to what they are before any training."""
+    if not isinstance(layer, (keras.layers.Dense, keras.layers.BatchNormalization)) and not hasattr(
+        layer, "kernel_size"
+    ):
+        return  # such as the statistics of a normalisation of the input
+    for variable in layer.weights:
+        if "kernel" in variable.name:
+            start = keras.initializers.GlorotUniform(seed=seed)
+        elif variable.name in ("gamma", "moving_variance"):
+            start = keras.initializers.Ones()
+        else:
+            start = keras.initializers.Zeros()
+        variable.assign(start(variable.shape))

@@ -1,0 +1,216 @@
+"""Any Keras network as a Lucid model."""
+
+import ctypes.util  # noqa: F401  Lucid's OpenGL renderer uses it without importing it
+import difflib
+import functools
+import inspect
+import re
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from utils.lucid_bridge.tensorflow1 import import_lucid, tf1
+
+
+def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
+    """Freeze a network into a Lucid model.
+
+    Weights are copied: to train the network on does not change the Lucid model. Whatever acts in
+    training only, such as dropout, is left out, and batch normalisation uses its moving statistics.
+
+    Parameters
+    ----------
+    model : keras.Model or utils.networks.Model
+        A functional or sequential network of one RGB image, channels last.
+    image_value_range : (low, high)
+        What the network expects for black and white, each a number or one number a channel.
+        Unused for a `utils.networks.Model`, which knows its own.
+
+    Returns
+    -------
+    lucid.modelzoo.vision_base.Model
+        Ready for all of ``lucid.optvis``. Its layers carry Keras' names; those of an InceptionV3
+        carry the names of Lucid's model zoo, and Keras' and the paper's short ones (``mixed5b``)
+        are accepted too.
+
+    Raises
+    ------
+    ValueError
+        If the network is of another kind, or has layers that cannot be frozen faithfully.
+    """
+    network, backbone = getattr(model, "network", model), getattr(model, "backbone", None)
+    _check_network(network)
+    name, (height, width), aliases = network.name, network.input_shape[1:3], {}
+    if backbone is not None:
+        name = f"{model.weights}_{backbone.name}"
+        height, width = height or backbone.default_size, width or backbone.default_size
+        low, high = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
+        # Plain numbers where they suffice, since that is what users of Lucid expect to find.
+        plain = np.ptp(low) == np.ptp(high) == 0
+        image_value_range = (float(low[0]), float(high[0])) if plain else (low, high)
+        aliases = {short: model.layer(short).name for short in backbone.layers}
+    graph_def, layers = _freeze(network)
+    shape = [height, width, 3]
+    lucid_model = _keras_model_class()(name, graph_def, layers, aliases, image_value_range, shape)
+    if backbone is not None and model.sha256:
+        lucid_model.identity = model.identity
+    return lucid_model
+
+
+def _check_network(network: Any) -> None:
+    """Raise ValueError unless Lucid can render this network."""
+    if not isinstance(network, keras.Model) or getattr(network, "inputs", None) is None:
+        raise ValueError(
+            f"model is a {type(network).__name__}; expected a functional or a built sequential "
+            "keras.Model, or what utils.networks.load_model returns: rebuild it as "
+            "keras.Model(inputs, outputs)."
+        )
+    shapes = [tuple(tensor.shape) for tensor in network.inputs]
+    for layer in network._flatten_layers(include_self=False):
+        if type(layer).__module__.partition(".")[0] != "keras":
+            raise ValueError(
+                f"layer {layer.name!r} is of the custom class {type(layer).__name__}; expected "
+                "only layers of keras.layers: express it by those, or cut the network before it "
+                "with keras.Model(inputs, outputs)."
+            )
+        if getattr(layer, "data_format", None) == "channels_first":
+            raise ValueError(
+                f"layer {layer.name!r} is channels first (inputs: {shapes}); expected channels "
+                "last: rebuild the network with data_format='channels_last'."
+            )
+        if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
+            raise ValueError(
+                f"layer {layer.name!r} has {layer.groups} groups; expected 1, since TensorFlow "
+                "cannot differentiate a frozen grouped convolution: use DepthwiseConv2D where it "
+                "is the same, or cut the network before it with keras.Model(inputs, outputs)."
+            )
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
+        raise ValueError(
+            f"the network has {len(shapes)} input(s) of shape {shapes}; expected one RGB image of "
+            "shape (None, height, width, 3), channels last: wrap the network in a keras.Model "
+            "with this input."
+        )
+
+
+def _run(network: keras.Model, inputs: tf.Tensor, found: dict[str, tuple]) -> tf.Tensor:
+    """Run a network in inference mode and note operations and outputs by name in `found`.
+
+    Networks nested in it are entered; a name that is taken is put behind that of its network.
+    """
+
+    def recorded(operation):
+        def call(*args, **kwargs):
+            if isinstance(operation, keras.Model):
+                return _run(operation, args[0], found)
+            if "training" in inspect.signature(operation.call).parameters:
+                kwargs["training"] = False
+            output = operation(*args, **kwargs)
+            # Without a number of channels, as after Flatten of an image of any size, none is shown.
+            if tf.is_tensor(output) and (output.shape.rank or 0) > 1 and output.shape[-1]:
+                name = operation.name
+                while name in found:
+                    name = f"{network.name}/{name}"
+                found[name] = operation, output
+            return output
+
+        return call
+
+    # On TensorFlow's tensors: Keras' symbolic ones would add nodes to the user's network. A model
+    # of the same inputs and outputs makes a graph of a sequential network too.
+    graph = keras.Model(network.inputs, network.outputs)
+    return graph._run_through_graph(inputs, operation_fn=recorded)
+
+
+def _zoo_names(found: dict[str, tuple]) -> dict[str, str]:
+    """Map Keras' layer names to those of Lucid's model zoo, if the network is an InceptionV3.
+
+    The stem is a chain, so that its activations are the first five to run. By name they cannot be
+    found: Keras numbers them by what else the process has built.
+    """
+    stem = [name for name, (op, _) in found.items() if isinstance(op, keras.layers.Activation)][:5]
+    keras_names = [*stem, *(f"mixed{i}" for i in range(11)), "predictions"]
+    zoo = import_lucid().modelzoo.vision_models.InceptionV3_slim.layers
+    layers = {name: layer for name, layer in zip(keras_names, zoo, strict=False) if name in found}
+    is_inception = "mixed0" in layers and all(
+        found[name][1].shape[-1] == layer.depth
+        for name, layer in layers.items()
+        if name != "predictions"  # which have one class more in the model zoo
+    )
+    return {name: layer.name for name, layer in layers.items()} if is_inception else {}
+
+
+def _freeze(network: keras.Model) -> tuple[tf1.GraphDef, dict[str, tuple[str, tf.Tensor]]]:
+    """Make a constant graph, and map Keras' layer names to Lucid's name and the tensor."""
+    layers = {}
+
+    def forward(images):
+        found = {}
+        with tf.name_scope("keras"):  # leaves the layers' names to their outputs
+            _run(network, images, found)
+        zoo_names = _zoo_names(found)
+        for name, (_, output) in found.items():
+            lucid_name = zoo_names.get(name, name)
+            # In single precision, whatever the policy: the constants in Lucid's objectives are.
+            layers[name] = lucid_name, tf.identity(tf.cast(output, tf.float32), name=lucid_name)
+        return [tensor for _, tensor in layers.values()]
+
+    # Height and width stay open: Lucid's transformations change them at every step.
+    spec = tf.TensorSpec([None, None, None, 3], tf.float32, name="input")
+    traced = tf.function(forward, input_signature=[spec], autograph=False).get_concrete_function()
+    return convert_variables_to_constants_v2(traced).graph.as_graph_def(), layers
+
+
+@functools.cache
+def _keras_model_class() -> type:
+    """Define the Lucid model of a Keras network, whose base class exists once Lucid is imported."""
+    vision_base = import_lucid().modelzoo.vision_base
+
+    class KerasModel(vision_base.Model):
+        """A Keras network as a Lucid model, see `to_lucid`."""
+
+        name = None  # the network's, where Lucid's own models have the name of their class
+        input_name = "input"
+
+        def __init__(self, name, graph_def, layers, aliases, image_value_range, image_shape):
+            super().__init__()
+            self.name, self.graph_def = name, graph_def
+            self.image_value_range, self.image_shape = image_value_range, image_shape
+            self.layers, self._by_name = [], {}
+            in_zoo = any(name != lucid_name for name, (lucid_name, _) in layers.items())
+            for keras_name, (lucid_name, tensor) in layers.items():
+                tags = {2: ["dense"], 4: ["conv"]}.get(tensor.shape.rank, [])
+                layer = vision_base.Layer(self, lucid_name, tensor.shape[-1], tags)
+                layer.node = tensor.op.name
+                self._by_name[keras_name] = self._by_name[lucid_name] = layer
+                if lucid_name != keras_name:  # .../Conv2d_4a_3x3/Relu is conv2d_4a in the paper
+                    paper_name = lucid_name.split("/")[-2].lower().replace("mixed_", "mixed")
+                    self._by_name[re.sub(r"_\dx\d$", "", paper_name)] = layer
+                # The model zoo lists what is worth a look, not each of 300 operations.
+                if not in_zoo or lucid_name != keras_name or "dense" in tags:
+                    self.layers.append(layer)
+            self._by_name |= {alias: self._by_name[name] for alias, name in aliases.items()}
+
+        def load_graphdef(self):
+            """Do nothing, since the graph is there from the start."""
+
+        def get_layer(self, name):
+            """Return a layer by any of its names."""
+            if name not in self._by_name:
+                folded = {known.lower().replace("_", ""): known for known in self._by_name}
+                wanted = name.lower().replace("_", "")
+                near = difflib.get_close_matches(wanted, folded, n=5, cutoff=0.4) or list(folded)
+                raise ValueError(
+                    f"{self.name} has no layer {name!r}; the nearest are "
+                    f"{[folded[key] for key in near[:5]]}: take one of "
+                    "[layer.name for layer in model.layers]."
+                )
+            return self._by_name[name]
+
+        def node_name(self, name):
+            """Return what the graph calls a layer; "input" and "labels" are Lucid's own."""
+            return name if name in ("input", "labels") else self.get_layer(name).node
+
+    return KerasModel

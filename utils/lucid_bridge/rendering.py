@@ -1,0 +1,183 @@
+"""Rendering, objectives and activations with Lucid, reproducibly."""
+
+import ctypes.util  # noqa: F401  Lucid's OpenGL renderer uses it without importing it
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.util import deprecation
+
+from utils.lucid_bridge.tensorflow1 import import_lucid, tf1
+from utils.progress import progress_bar
+
+
+@contextmanager
+def _session(seed: int) -> Iterator[tf1.Session]:
+    """Open a graph and a session in which everything random depends on `seed` alone."""
+    state = np.random.get_state()  # the generator from which Lucid draws its first images
+    with tf1.Graph().as_default(), tf1.Session() as session, deprecation.silence():
+        tf1.set_random_seed(seed)
+        np.random.seed(seed)
+        try:
+            yield session
+        finally:
+            np.random.set_state(state)
+
+
+def render(
+    model: Any,
+    objective: Any,
+    param_f: Callable,
+    *,
+    steps: int = 128,
+    seed: int = 0,
+    transforms: Sequence[Callable] | None = None,
+    learning_rate: float = 0.05,
+    description: str = "Lucid",
+    progress: bool = True,
+) -> np.ndarray:
+    """Render an objective with Lucid, reproducibly and without its printing.
+
+    Parameters
+    ----------
+    model : lucid.modelzoo.vision_base.Model
+        From `to_lucid`.
+    objective : lucid.optvis.objectives.Objective, str or callable
+        Whatever Lucid takes for one, of all images of the batch together.
+    param_f : callable
+        Makes the images, such as ``lambda: lucid.optvis.param.image(128, batch=4)``.
+    steps : int
+        Updates by Adam.
+    seed : int
+        The same seed gives the same images.
+    transforms : sequence of callables, optional
+        From ``lucid.optvis.transform``; by default its ``standard_transforms``.
+    learning_rate : float
+        Of Adam.
+    description : str
+        Of the progress bar.
+    progress : bool
+        Whether to show one.
+
+    Returns
+    -------
+    array, (N, H, W, 3), float32 in [0, 1]
+    """
+    make_vis_T = import_lucid().optvis.render.make_vis_T
+    with _session(seed) as session:
+        tensors = make_vis_T(
+            model,
+            objective,
+            param_f,
+            optimizer=tf1.train.AdamOptimizer(learning_rate),
+            transforms=None if transforms is None else list(transforms),
+            relu_gradient_override=True,
+        )
+        session.run(tf1.global_variables_initializer())
+        for _ in progress_bar(range(steps), desc=description, unit="step", disable=not progress):
+            session.run(tensors("vis_op"))
+        return session.run(tensors("input"))
+
+
+def render_channels(
+    model: Any, layer: str, channels: Sequence[int], *, size: int = 128, **options: Any
+) -> np.ndarray:
+    """Render channels of a layer with Lucid, all in one graph.
+
+    Parameters
+    ----------
+    model : lucid.modelzoo.vision_base.Model
+        From `to_lucid`.
+    layer : str
+        Any name of the layer.
+    channels : sequence of int
+        Channels to maximise, an image each.
+    size : int
+        Height and width of the images in pixels.
+    **options
+        See `render`.
+
+    Returns
+    -------
+    array, (N, size, size, 3), float32 in [0, 1]
+    """
+    optvis, depth = import_lucid().optvis, model.get_layer(layer).depth
+    channels = [operator.index(channel) for channel in channels]
+    if not channels or not all(0 <= channel < depth for channel in channels):
+        raise ValueError(
+            f"channels are {channels}; expected one or more of 0 to {depth - 1}, "
+            f"since {layer} has {depth}."
+        )
+    objective = optvis.objectives.Objective.sum(
+        [optvis.objectives.channel(layer, c, batch=i) for i, c in enumerate(channels)]
+    )
+    return render(
+        model,
+        objective,
+        lambda: optvis.param.image(size, batch=len(channels)),
+        description=f"Lucid, {layer}",
+        **options,
+    )
+
+
+def aligned_images(size: int, batch: int) -> tf.Tensor:
+    """Make images that share a coarse one, so that an interpolation morphs (for `render`).
+
+    Parameters
+    ----------
+    size : int
+        Height and width in pixels; what is shared has a quarter of it.
+    batch : int
+        Number of images.
+    """
+    param, shape = import_lucid().optvis.param, (batch, size, size, 3)
+    coarse = max(1, size // 4)
+    common = param.lowres_tensor(shape, (1, coarse, coarse, 3))
+    return param.to_valid_rgb(param.fft_image(shape) + common, decorrelate=True, sigmoid=True)
+
+
+def evaluate(model: Any, objective: Any, images: np.ndarray) -> np.ndarray:
+    """Compute a Lucid objective of given images, without any transformation.
+
+    Parameters
+    ----------
+    model : lucid.modelzoo.vision_base.Model
+        From `to_lucid`.
+    objective : lucid.optvis.objectives.Objective, str or callable
+        Whatever Lucid takes for one, such as ``"mixed5b:3"``.
+    images : array, (N, H, W, 3), float in [0, 1]
+        RGB images.
+
+    Returns
+    -------
+    float or array
+        What the objective computes.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype.kind != "f":
+        raise ValueError(
+            f"images are {images.dtype} of shape {images.shape}; expected floats in [0, 1] of "
+            "shape (N, H, W, 3): divide uint8 images by 255."
+        )
+    optvis = import_lucid().optvis
+    with _session(seed=0) as session:
+        inputs = tf1.placeholder(tf.float32, images.shape)
+        tensors = optvis.render.import_model(model, inputs, inputs)
+        return session.run(
+            optvis.objectives.as_objective(objective)(tensors), feed_dict={inputs: images}
+        )
+
+
+def activations(model: Any, images: np.ndarray, layer: str) -> np.ndarray:
+    """Return what a layer computes from images, ``(N, h, w, C)`` or ``(N, C)``, through Lucid.
+
+    Parameters
+    ----------
+    model, images
+        As in `evaluate`.
+    layer : str
+        Any name of the layer.
+    """
+    return evaluate(model, lambda tensors: tensors(layer), images)

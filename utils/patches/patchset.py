@@ -1,0 +1,177 @@
+"""Labelled patches with their origin, and how they are drawn and split."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+CLASS_NAMES = ("normal", "tumor")
+NEOPLASTIC = 3
+MASK_NAMES = {0: "background", 1: "connective", 2: "inflammatory", NEOPLASTIC: "neoplastic"}
+UNANNOTATED = 255
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """Patches with labels and the knowledge of where they come from.
+
+    Attributes
+    ----------
+    images : array, (N, H, W, 3), uint8
+        RGB.
+    labels : array, (N,), int64
+        Index into `class_names`.
+    groups : array, (N,), str
+        Region or patient: what must not be on both sides of a split.
+    sources : array, (N,), str
+        Image, slide or node that each patch was cut from.
+    positions : array, (N, 2), int64
+        x and y of the upper left corner in the source, in pixels; -1 where unknown.
+    masks : array, (N, H, W), uint8, or None
+        Type of nucleus by pixel, see `MASK_NAMES`; `UNANNOTATED` where the source has no masks.
+    nuclei : array, (N, H, W), int32, or None
+        Number of the nucleus by pixel, 0 outside of nuclei and where the source has no masks.
+    class_names : tuple of str
+        Name of each label.
+    name : str
+        What the patches are a sample of.
+    origin : str
+        Where they come from, for provenance; by default `name`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    sources: np.ndarray
+    positions: np.ndarray
+    masks: np.ndarray | None = None
+    nuclei: np.ndarray | None = None
+    class_names: tuple[str, ...] = CLASS_NAMES
+    name: str = "patches"
+    origin: str = ""
+
+    def __post_init__(self):
+        if not self.origin:
+            object.__setattr__(self, "origin", self.name)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(
+            f"{np.sum(self.labels == label)} {name}" for label, name in enumerate(self.class_names)
+        )
+        height, width = self.images.shape[1:3]
+        groups = len(np.unique(self.groups))
+        return f"<PatchSet {self.name}: {counts}; {height} x {width} pixels; {groups} groups>"
+
+    @property
+    def sha256(self) -> str:
+        """Hash of images, labels and groups."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.labels, dtype=np.int64))
+        digest.update("\n".join(map(str, self.groups)).encode())
+        return digest.hexdigest()
+
+    def select(self, which: np.ndarray) -> "PatchSet":
+        """Return the patches at these indices, or where this boolean mask is true."""
+        which = np.asarray(which)
+        arrays = ("images", "labels", "groups", "sources", "positions", "masks", "nuclei")
+        chosen = {
+            name: getattr(self, name)[which] for name in arrays if getattr(self, name) is not None
+        }
+        return replace(self, **chosen)
+
+    def in_groups(self, groups: Sequence[str]) -> "PatchSet":
+        """Return the patches of these groups.
+
+        Raises
+        ------
+        ValueError
+            If none of the groups occurs.
+        """
+        which = np.isin(self.groups, list(groups))
+        if not which.any():
+            raise ValueError(
+                f"none of the groups {list(groups)[:5]} is in this PatchSet, whose groups are "
+                f"{sorted(set(self.groups))[:5]} and so on."
+            )
+        return self.select(which)
+
+    def sample(self, per_class: int, *, seed: int = 0) -> "PatchSet":
+        """Draw at most `per_class` patches of each class, evenly over groups, in their order."""
+        return self.select(self.sample_indices(per_class, seed=seed))
+
+    def sample_indices(self, per_class: int, *, seed: int = 0) -> np.ndarray:
+        """Return the indices of the patches that `sample` draws."""
+        return draw_indices(self.labels, per_class, seed, self.groups)
+
+    def split(self, *, folds: int = 3, seed: int = 0) -> tuple["PatchSet", "PatchSet"]:
+        """Split into training and held-out patches, whole groups at a time.
+
+        Parameters
+        ----------
+        folds : int
+            One part of this many is held out.
+        seed : int
+            Seed of the assignment of groups.
+
+        Returns
+        -------
+        train, test : PatchSet
+            Both have patches of every class, and no group, nor overlapping patches, in common.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer groups than `folds`, or no such split.
+        """
+        found = len(np.unique(self.groups))
+        if found < folds:
+            raise ValueError(
+                f"a split into {folds} folds needs as many groups, but this PatchSet has {found}: "
+                "give the regions or patients when reading it, or lower folds."
+            )
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        for train, test in splitter.split(self.images, self.labels, self.groups):
+            parts = self.select(train), self.select(test)
+            if all(len(np.unique(part.labels)) == len(self.class_names) for part in parts):
+                check_disjoint(*parts)
+                return parts
+        raise ValueError(
+            f"no split of {found} groups into {folds} folds leaves every class on both sides: "
+            "more groups of each class, or fewer folds, are needed."
+        )
+
+
+def check_disjoint(one: PatchSet, other: PatchSet) -> None:
+    """Raise ValueError if two sets share a group or have patches that overlap."""
+    shared = np.intersect1d(one.groups, other.groups)
+    if len(shared):
+        raise ValueError(f"the group {shared[0]!r} is on both sides of the split.")
+    size = np.array(one.images.shape[2:0:-1])
+    for source in np.intersect1d(one.sources, other.sources):
+        here = one.positions[one.sources == source]
+        there = other.positions[other.sources == source]
+        known = (here >= 0).all(axis=1)
+        apart = np.abs(here[known][:, None] - there[None]) >= size
+        if not apart.any(axis=-1).all():
+            raise ValueError(f"patches of {source!r} overlap across the split: use larger groups.")
+
+
+def draw_indices(
+    labels: np.ndarray, per_class: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Sorted indices of at most `per_class` patches of each label, evenly over any groups."""
+    if per_class < 1:
+        raise ValueError(f"per_class is {per_class}; expected at least 1.")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    table = pd.DataFrame({"label": labels[order], "index": order})
+    if groups is not None:
+        # Every group's first patch comes before any group's second.
+        turn = table.groupby(["label", groups[order]]).cumcount()
+        table = table.iloc[np.argsort(turn.to_numpy(), kind="stable")]
+    return np.sort(table.groupby("label").head(per_class)["index"].to_numpy())

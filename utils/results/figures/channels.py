@@ -1,0 +1,164 @@
+"""Figures of images that maximise channels."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from utils.results.figures.style import NETWORK_STYLES
+
+
+def patchwork(
+    images: np.ndarray,
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 4,
+    title: str = "",
+    cell: float = 1.7,
+) -> Figure:
+    """Lay out images in a grid.
+
+    Parameters
+    ----------
+    images : array, (N, H, W, 3), uint8 or float in [0, 1]
+    titles : sequence of str, optional
+        One an image.
+    columns : int
+    title : str
+        Of the whole figure.
+    cell : float
+        Width of an image in inches.
+    """
+    titles = [""] * len(images) if titles is None else titles
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(cell * columns, (cell + 0.25) * rows + 0.4))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, image, text in zip(grid.flat, images, titles, strict=False):
+        axes.imshow(image)
+        axes.set_title(text, fontsize=8)
+    figure.suptitle(title)
+    return figure
+
+
+def channel_overview(
+    networks: Mapping[str, Mapping[str, np.ndarray]],
+    channels: Mapping[str, Sequence[int]],
+    *,
+    title: str = "",
+    cell: float = 0.75,
+) -> Figure:
+    """Show the same channels of several networks side by side, a layer a row.
+
+    Parameters
+    ----------
+    networks : mapping of str to (mapping of str to array, (n, H, W, 3))
+        Rendered images, by network and layer.
+    channels : mapping of str to sequence of int
+        Channel numbers, by layer.
+    """
+    count = max(len(numbers) for numbers in channels.values())
+    figure = Figure(
+        figsize=(cell * count * len(networks) + 1.2, (cell + 0.2) * len(channels) + 0.6)
+    )
+    parts = figure.subfigures(1, len(networks), squeeze=False)[0]
+    for part, (network, rendered) in zip(parts, networks.items(), strict=True):
+        part.suptitle(network)
+        grid = part.subplots(len(channels), count, squeeze=False)
+        for row, (layer, numbers) in zip(grid, channels.items(), strict=True):
+            for axes in row:
+                axes.set(xticks=[], yticks=[], frame_on=False)
+            for axes, image, number in zip(row, rendered[layer], numbers, strict=False):
+                axes.imshow(image)
+                axes.set_title(f"{number}", fontsize=7, pad=2)
+            row[0].set_ylabel(layer, fontsize=8)
+    figure.suptitle(title)
+    return figure
+
+
+def channels_with_patches(
+    images: np.ndarray,
+    patches: Sequence[np.ndarray],
+    titles: Sequence[str],
+    *,
+    title: str = "",
+    cell: float = 1.5,
+) -> Figure:
+    """Show the image of each channel beside the nine patches that excite it most.
+
+    Parameters
+    ----------
+    images : array, (N, H, W, 3), uint8 or float in [0, 1]
+    patches : sequence of array, (at most 9, h, w, 3), uint8
+        Of each channel, the most exciting first.
+    titles : sequence of str
+        One a channel.
+    """
+    columns = min(4, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2 * cell * columns, (cell + 0.25) * rows + 0.4))
+    grid = figure.subplots(rows, 2 * columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    pairs = grid.reshape(-1, 2)
+    for (left, right), image, nine, text in zip(pairs, images, patches, titles, strict=False):
+        left.imshow(image)
+        left.set_title(text, fontsize=8)
+        right.imshow(montage(nine))
+        right.set_title("most exciting patches", fontsize=7)
+    figure.suptitle(title)
+    return figure
+
+
+def complexity_by_layer(
+    table: pd.DataFrame, measures: Mapping[str, str], title: str = ""
+) -> Figure:
+    """Draw the complexity of channel images by layer, a panel a measure.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``layer``, ``measure``, ``network``, ``mean``, ``low``, ``high``, ``n``.
+    measures : mapping of str to str
+        Titles of the measures, by their names in `table`.
+    """
+    layers = list(dict.fromkeys(table["layer"]))
+    figure = Figure(figsize=(9, 3.4))
+    grid = figure.subplots(1, len(measures), squeeze=False)[0]
+    for axes, (measure, label) in zip(grid, measures.items(), strict=True):
+        for offset, (network, style) in zip((-0.12, 0, 0.12), NETWORK_STYLES.items(), strict=True):
+            part = table[(table["measure"] == measure) & (table["network"] == network)]
+            if part.empty:
+                continue
+            part = part.set_index("layer").loc[layers]
+            around = np.abs(part[["low", "high"]].sub(part["mean"], axis=0)).T
+            where = np.arange(len(layers)) + offset
+            axes.errorbar(
+                where, part["mean"], around, label=network, markersize=4, capsize=2, **style
+            )
+        axes.set_xticks(np.arange(len(layers)), layers, rotation=90, fontsize=8)
+        axes.set_ylabel(label)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.suptitle(f"{title} (means and 95 % intervals over {table['n'].max()} channels)")
+    return figure
+
+
+def montage(patches: np.ndarray, side: int = 64) -> np.ndarray:
+    """Lay up to nine patches, ``(n, h, w, 3)`` uint8, out in a square, row by row.
+
+    Parameters
+    ----------
+    side : int
+        Of a patch in the square, in pixels.
+    """
+    canvas = np.full((3 * side, 3 * side, 3), 255, np.uint8)
+    for place, patch in enumerate(patches[:9]):
+        row, column = divmod(place, 3)
+        small = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)
+        canvas[row * side : (row + 1) * side, column * side : (column + 1) * side] = small
+    return canvas
