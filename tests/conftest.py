@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from utils.networks import (
@@ -102,3 +103,33 @@ def checkpoint(real_backbone, sample, tmp_path_factory):
     patches = sample.select(np.arange(0, len(sample), 12))
     finetuned_model(real_backbone, patches, folder=folder, epochs=1)
     return finetuned_paths(real_backbone, folder)[0]
+
+
+@pytest.fixture
+def planted():
+    """A concept that is linear in the features but for noise, in 12 groups; and a null."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(480, 20))
+    signal = features @ generator.normal(size=20)
+    noise = generator.normal(size=480) * signal.std() / 2  # R2 of 1 / (1 + 1/4)
+    measures = pd.DataFrame({"planted": signal + noise, "null": generator.normal(size=480)})
+    return {"layer": features.astype(np.float32)}, measures, np.repeat(np.arange(12), 40)
+
+
+@pytest.fixture
+def complexity_table():
+    """Measures of channels, which finetuning changes in the deep layers."""
+
+    def table(change):
+        generator = np.random.default_rng(0)
+        rows = []
+        for layer in "abcd":
+            for channel in range(30):
+                base = generator.normal(2, 0.5)
+                values = {"pretrained": base, "random": 1.0, "finetuned": base}
+                values["finetuned"] += generator.normal(change if layer in "cd" else 0, 0.05)
+                rows += [(n, layer, channel, v, v - 5) for n, v in values.items()]
+        columns = ["network", "layer", "channel", "bytes_per_pixel", "spectral_slope"]
+        return pd.DataFrame(rows, columns=columns)
+
+    return table

@@ -1,42 +1,17 @@
-import random
-
 import h5py
 import keras
 import numpy as np
 import pytest
 
-from utils.networks import (
-    Model,
-    WeightsUnavailable,
-    add_head,
-    choose_backbone,
-    load_model,
-    tumor_logit,
-    unfold,
-    weights,
-)
+from utils.networks import load_model, unfold
 from utils.networks.backbones import DENSENET121, INCEPTIONV3
 
 SIZE = 75
 
 
 @pytest.fixture(scope="module")
-def inception():
-    """A classifier with weights that tell one layer from another."""
-    network = add_head(INCEPTIONV3.build())
-    network.set_weights(load_model("random", seed=3).network.get_weights() + _head(2048))
-    return network
-
-
-@pytest.fixture(scope="module")
 def batch():
     return np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
-
-
-def _head(width, units=1):
-    generator = np.random.default_rng(1)
-    kernel = generator.normal(0, 50, (width, units))
-    return [kernel.astype(np.float32), np.float32([0.2] * units)]
 
 
 def _sigmoid(x):
@@ -71,27 +46,6 @@ def _write_keras_2(network, path, *, whole):
         file.attrs["backend"] = b"tensorflow"
 
 
-def test_random_depends_on_the_seed_alone():
-    first = load_model("random", "densenet121", seed=0)
-    random.seed(1)  # from which Keras draws seeds of its own
-    again, other = (load_model("random", "densenet121", seed=s) for s in (0, 1))
-    assert first.sha256 == again.sha256 != other.sha256
-    kernels = [w for w in first.network.trainable_variables if w.name == "kernel"]
-    limit = np.sqrt(6 / (np.prod(kernels[0].shape[:3]) + np.prod(kernels[0].shape[:2]) * 64))
-    assert 0.9 * limit < np.abs(kernels[0].numpy()).max() <= limit
-
-
-def test_densenet_is_pretrained():
-    neighbours = {}
-    for name in ("random", "pretrained"):
-        network = load_model(name, "densenet121").network
-        filters = network.get_layer("conv1_conv").kernel.numpy()
-        neighbours[name] = np.corrcoef(filters[:, :-1].ravel(), filters[:, 1:].ravel())[0, 1]
-    # Filters that learned from images are smooth: neighbouring weights correlate.
-    assert abs(neighbours["random"]) < 0.1 < 0.3 < neighbours["pretrained"]
-    assert network.get_layer("bn").moving_variance.numpy().std() > 0
-
-
 @pytest.mark.parametrize("kind", ["keras", "weights.h5", "keras 2 weights", "keras 2 model", "h5"])
 def test_checkpoints_give_the_same_probabilities(kind, inception, batch, tmp_path):
     expected = inception(INCEPTIONV3.preprocess(batch), training=False).numpy()[:, 0]
@@ -112,14 +66,14 @@ def test_checkpoints_give_the_same_probabilities(kind, inception, batch, tmp_pat
     assert 0.02 < expected.std() or abs(expected[0] - expected[1]) > 1e-3
 
 
-def test_single_softmax_unit_is_read_as_a_sigmoid(batch, tmp_path):
+def test_single_softmax_unit_is_read_as_a_sigmoid(batch, tmp_path, head):
     network = keras.applications.InceptionV3(weights=None, classes=1, input_shape=(SIZE, SIZE, 3))
-    network.get_layer("predictions").set_weights(_head(2048))
+    network.get_layer("predictions").set_weights(head(2048))
     path = tmp_path / "tumor_classifier.h5"
     network.save(path)
     model = load_model(path, "inceptionv3")
     pooled = keras.Model(network.inputs[0], network.get_layer("avg_pool").output)
-    kernel, bias = _head(2048)
+    kernel, bias = head(2048)
     features = pooled(INCEPTIONV3.preprocess(batch), training=False).numpy()
     np.testing.assert_allclose(
         model.predict(batch), _sigmoid(features @ kernel + bias)[:, 0], atol=1e-5
@@ -149,9 +103,9 @@ def _nested(kind, units, activation):
     ("kind", "units", "activation"),
     [("sequential", 2, "softmax"), ("functional", 1, "sigmoid"), ("functional", 2, None)],
 )
-def test_nested_backbones_are_unfolded(kind, units, activation, batch, tmp_path):
+def test_nested_backbones_are_unfolded(kind, units, activation, batch, tmp_path, head):
     network = _nested(kind, units, activation)
-    network.layers[-1].set_weights(_head(1024, units))
+    network.layers[-1].set_weights(head(1024, units))
     path = tmp_path / "nested.keras"
     network.save(path)
     model = load_model(path, "densenet121")
@@ -192,47 +146,3 @@ def test_weights_of_another_network_are_refused(suffix, inception, tmp_path):
     (inception.save if suffix == "keras" else inception.save_weights)(path)
     with pytest.raises(ValueError, match=f"{path.name}.*DenseNet-121"):
         load_model(path, "densenet121")
-
-
-def test_missing_files_and_names(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="expected 'random', 'pretrained'"):
-        load_model("finetunde")
-    with pytest.raises(WeightsUnavailable, match=r"utils\.networks finetune"):
-        load_model("finetuned", folder=tmp_path)
-    monkeypatch.setenv(weights.WEIGHTS_VARIABLE, str(tmp_path / "none.h5"))
-    with pytest.raises(FileNotFoundError, match=weights.WEIGHTS_VARIABLE):
-        load_model("pretrained", "inceptionv3")
-    (tmp_path / "text.h5").write_text("no weights")
-    with pytest.raises(ValueError, match="not an HDF5 file"):
-        load_model(tmp_path / "text.h5")
-
-
-def test_auto_says_what_it_takes(monkeypatch, capsys):
-    monkeypatch.delenv(weights.WEIGHTS_VARIABLE, raising=False)
-    monkeypatch.setattr(weights, "_KERAS_FILE", "not_in_any_cache.h5")
-    monkeypatch.setattr(weights, "_KERAS_URL", "http://127.0.0.1:9/not_there.h5")
-    assert choose_backbone("auto") == "densenet121"
-    said = capsys.readouterr().out
-    assert "DenseNet-121" in said and weights.WEIGHTS_VARIABLE in said
-    with pytest.raises(WeightsUnavailable):
-        load_model("pretrained", "inceptionv3")
-
-
-@pytest.mark.parametrize(
-    ("images", "words"),
-    [
-        (np.zeros((1, 99, 99, 3), np.float32), "float32"),
-        (np.zeros((99, 99, 3), np.uint8), "shape"),
-        (np.zeros((0, 99, 99, 3), np.uint8), "empty"),
-        (np.zeros((1, 74, 74, 3), np.uint8), "at least 75"),
-    ],
-)
-def test_images_that_do_not_fit(images, words, inception):
-    model = Model(inception, INCEPTIONV3, "finetuned", "", "")
-    with pytest.raises(ValueError, match=words):
-        model.predict(images)
-
-
-def test_networks_without_a_head(tiny_model):
-    with pytest.raises(ValueError, match="finetune first"):
-        tumor_logit(tiny_model.network)

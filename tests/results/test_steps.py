@@ -86,7 +86,7 @@ def test_same_in_another_process():
         "import numpy as np, pandas as pd; from utils.results.steps import identity; "
         "print(identity({'a': [1, 'b', None], 'c': np.arange(3), 'd': pd.DataFrame({'x': ['y']})}))"
     )
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
     assert done.stdout.decode().strip() == identity(value)

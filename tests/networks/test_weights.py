@@ -1,0 +1,51 @@
+import random
+
+import numpy as np
+import pytest
+
+from utils.networks import WeightsUnavailable, choose_backbone, load_model, weights
+
+
+def test_random_depends_on_the_seed_alone():
+    first = load_model("random", "densenet121", seed=0)
+    random.seed(1)  # from which Keras draws seeds of its own
+    again, other = (load_model("random", "densenet121", seed=s) for s in (0, 1))
+    assert first.sha256 == again.sha256 != other.sha256
+    kernels = [w for w in first.network.trainable_variables if w.name == "kernel"]
+    limit = np.sqrt(6 / (np.prod(kernels[0].shape[:3]) + np.prod(kernels[0].shape[:2]) * 64))
+    assert 0.9 * limit < np.abs(kernels[0].numpy()).max() <= limit
+
+
+def test_densenet_is_pretrained():
+    neighbours = {}
+    for name in ("random", "pretrained"):
+        network = load_model(name, "densenet121").network
+        filters = network.get_layer("conv1_conv").kernel.numpy()
+        neighbours[name] = np.corrcoef(filters[:, :-1].ravel(), filters[:, 1:].ravel())[0, 1]
+    # Filters that learned from images are smooth: neighbouring weights correlate.
+    assert abs(neighbours["random"]) < 0.1 < 0.3 < neighbours["pretrained"]
+    assert network.get_layer("bn").moving_variance.numpy().std() > 0
+
+
+def test_missing_files_and_names(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="expected 'random', 'pretrained'"):
+        load_model("finetunde")
+    with pytest.raises(WeightsUnavailable, match=r"utils\.networks finetune"):
+        load_model("finetuned", folder=tmp_path)
+    monkeypatch.setenv(weights.WEIGHTS_VARIABLE, str(tmp_path / "none.h5"))
+    with pytest.raises(FileNotFoundError, match=weights.WEIGHTS_VARIABLE):
+        load_model("pretrained", "inceptionv3")
+    (tmp_path / "text.h5").write_text("no weights")
+    with pytest.raises(ValueError, match="not an HDF5 file"):
+        load_model(tmp_path / "text.h5")
+
+
+def test_auto_says_what_it_takes(monkeypatch, capsys):
+    monkeypatch.delenv(weights.WEIGHTS_VARIABLE, raising=False)
+    monkeypatch.setattr(weights, "_KERAS_FILE", "not_in_any_cache.h5")
+    monkeypatch.setattr(weights, "_KERAS_URL", "http://127.0.0.1:9/not_there.h5")
+    assert choose_backbone("auto") == "densenet121"
+    said = capsys.readouterr().out
+    assert "DenseNet-121" in said and weights.WEIGHTS_VARIABLE in said
+    with pytest.raises(WeightsUnavailable):
+        load_model("pretrained", "inceptionv3")

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from utils.optvis import objectives, param, render
+
+
+def test_fourier_image_against_numpy():
+    height, width = 10, 12
+    image = param.image(width, height, batch=2, seed=5)
+    noise = np.random.default_rng(6).normal(0, 0.01, (2, 3, height, width // 2 + 1))
+    np.testing.assert_allclose(image.variables[0].numpy()[1], noise, rtol=1e-6)
+    spectrum = noise[0] + 1j * noise[1]
+    frequency = np.hypot(*np.meshgrid(np.fft.rfftfreq(width), np.fft.fftfreq(height)))
+    scale = np.sqrt(width * height) / np.maximum(frequency, 1 / max(width, height))
+    planes = np.fft.irfft2(spectrum * scale, s=(height, width)) / 4
+    colors = [[0.26, 0.09, 0.02], [0.27, 0, -0.05], [0.27, -0.09, 0.03]]
+    matrix = np.array(colors) / np.linalg.norm(colors, axis=0).max()
+    expected = 1 / (1 + np.exp(-np.moveaxis(planes, 0, -1) @ matrix.T))
+    np.testing.assert_allclose(image().numpy()[1], expected, atol=1e-5)
+    plain = param.image(4, fft=False, decorrelate=False)
+    pixels = np.moveaxis(plain.variables[0].numpy(), 1, -1)
+    np.testing.assert_allclose(plain().numpy(), 1 / (1 + np.exp(-pixels)), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"fft": False}, {"decorrelate": False, "decay": 1.5}])
+@pytest.mark.parametrize("size", [(12, 10), (9, 9)])
+def test_images_start_from_pictures(size, options):
+    picture = np.random.default_rng(0).integers(10, 246, (size[1], size[0], 3), dtype=np.uint8)
+    image = param.image(*size, batch=2, init=picture, **options)
+    np.testing.assert_allclose(image().numpy(), np.stack([picture] * 2) / 255, atol=2e-3)
+    with pytest.raises(ValueError, match="init has the shape"):
+        param.image(8, init=picture)
+    with pytest.raises(ValueError, match="values from 10 to 2"):
+        param.image(*size, init=picture.astype(float))
+
+
+def test_perlin_noise_is_smooth_and_seeded():
+    pictures = param.perlin(64, 48, batch=2, cell=16, octaves=1, seed=4)
+    assert pictures.shape == (2, 48, 64, 3) and 0 <= pictures.min() < pictures.max() <= 1
+    np.testing.assert_array_equal(param.perlin(64, 48, cell=16, octaves=1, seed=5)[0], pictures[1])
+    # Gradient noise vanishes at the corners of its cells, whatever the gradients.
+    np.testing.assert_allclose(pictures[:, ::16, ::16], 0.5, atol=1e-6)
+    assert np.abs(np.diff(pictures, axis=2)).max() < 0.2
+    assert param.perlin(64, octaves=4).std() > 0.15
+    with pytest.raises(ValueError, match="expected at least 8"):
+        param.perlin(64, cell=4, octaves=4)
+
+
+def test_shared_parts_move_all_images(tiny_model):
+    image = param.image(16, batch=3, shared=True)
+    assert image.shared and image.variables[1].shape[0] == 1
+    np.testing.assert_allclose(image().numpy(), param.image(16, batch=3)().numpy(), atol=1e-6)
+    options = {"thresholds": [2], "progress": False, "batch_size": 2}
+    batch = [objectives.channel("late", c) for c in (1, 1, 4)]
+    render.render_vis(tiny_model, batch, lambda: image, **options)
+    assert np.abs(image.variables[1].numpy()).max() > 0

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from utils.patches import NEOPLASTIC, UNANNOTATED, load_sample
+
+
+def test_sample_labels_follow_the_masks(sample):
+    assert sample.images.dtype == np.uint8 and sample.images.shape[1:] == (150, 150, 3)
+    assert np.bincount(sample.labels).min() > 100
+    masked = sample.sources == "hgsc_nest"
+    for label, mask in zip(sample.labels[masked], sample.masks[masked], strict=True):
+        neoplastic, nuclei = np.sum(mask == NEOPLASTIC), np.sum(mask > 0)
+        assert neoplastic >= nuclei / 2 if label else neoplastic == 0 < nuclei
+    assert (sample.masks[~masked] == UNANNOTATED).all() and (sample.labels[~masked] == 0).all()
+
+
+def test_sample_leaves_out_neoplastic_stroma_and_empty_patches(sample):
+    stroma = sample.positions[sample.sources == "hgsc_stromal_he"]
+    x, y = stroma.T
+    assert not ((x < 1419) & (x + 150 > 1316) & (y < 934) & (y + 150 > 715)).any()
+    assert (sample.images.min(axis=-1) > 200).mean(axis=(1, 2)).max() <= 0.5
+
+
+def test_sample_options():
+    large = load_sample(patch_size=299, stride=76)
+    assert large.images.shape[1:] == (299, 299, 3)
+    strict = load_sample(stride=75, tumor_share=0.9)
+    assert 0 < strict.labels.sum() < load_sample(stride=75).labels.sum()
+    with pytest.raises(ValueError, match="patch_size=400"):
+        load_sample(patch_size=400)
