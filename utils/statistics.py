@@ -1,10 +1,13 @@
-"""Resampling of whole groups, intervals, permutation tests and false discovery rates."""
+"""Resampling of whole groups, intervals, permutation tests and false discovery rates.
+
+Patches of one group (region, patient) resemble each other: groups are resampled, never patches.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, false_discovery_control
+from scipy.stats import false_discovery_control
 from sklearn.preprocessing import StandardScaler
 
 SCALE_FLOOR = 0.1  # of the median standard deviation of a layer's channels
@@ -13,12 +16,16 @@ SCALE_FLOOR = 0.1  # of the median standard deviation of a layer's channels
 def steady_scaler(x: np.ndarray) -> StandardScaler:
     """Fit a scaler that divides channels which hardly vary by no less than `SCALE_FLOOR`.
 
-    Some channels answer to one training patch only; divided by their own deviation, a held-out
+    Some channels respond to a single training patch; divided by their own deviation, a held-out
     patch would lie hundreds of deviations off.
 
     Parameters
     ----------
     x : array, (N, C), float64
+
+    Returns
+    -------
+    StandardScaler
     """
     scaler = StandardScaler().fit(x)
     deviation = np.sqrt(scaler.var_)
@@ -42,15 +49,17 @@ def intervals(
     Parameters
     ----------
     table : DataFrame
-        A row a patch, with a column ``group``; rows without a measure's value are left out.
+        One row per patch, with a column ``group``; rows without a measure's value are left out.
     by : sequence of str
         Columns whose combinations are averaged apart; may be empty.
     measures : sequence of str
         Columns to average.
-    resamples, seed : int
-        Of the bootstrap.
+    resamples : int
+        Resamples of the groups.
     level : float
-        Of the intervals, in (0, 1).
+        Level of the intervals, in (0, 1).
+    seed : int
+        Seed of the resampling.
 
     Returns
     -------
@@ -63,71 +72,111 @@ def intervals(
     for key, part in parts:
         for measure in measures:
             known = part.dropna(subset=measure)
-            totals = known.groupby("group")[measure].agg(["sum", "count"])
-            low = high = np.nan
-            if len(totals) > 1:
-                low, high = bootstrap(
-                    (totals["sum"].to_numpy(float), totals["count"].to_numpy(float)),
-                    lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
-                    paired=True,
-                    method="percentile",
-                    n_resamples=resamples,
-                    confidence_level=level,
-                    rng=np.random.default_rng(seed),
-                ).confidence_interval
-            rows.append((*key, measure, known[measure].mean(), low, high, len(known), len(totals)))
+            values, groups = known[measure].to_numpy(float), known["group"].to_numpy()
+            low, high = mean_interval(values, groups, resamples=resamples, level=level, seed=seed)
+            rows.append((*key, measure, values.mean() if len(values) else np.nan, low, high))
+            rows[-1] += len(values), len(np.unique(groups))
     return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n", "groups"])
 
 
-def group_counts(codes: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """How often each draw has each group: (draws, groups)."""
+def mean_interval(
+    values: np.ndarray,
+    groups: np.ndarray,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Compute the percentile bootstrap interval of a mean over whole groups.
+
+    Parameters
+    ----------
+    values : array, (N,)
+    groups : array, (N,)
+        Group of each value; what is independent, such as channels, is a group of its own.
+    resamples, level, seed
+        As in `intervals`.
+
+    Returns
+    -------
+    low, high : float
+        NaN for fewer than two groups.
+    """
+    codes = group_codes(groups)
+    if len(codes) == 0 or codes.max() == 0:
+        return np.nan, np.nan
+    counts = resample_groups(codes, resamples, seed)
+    totals = group_sums(np.stack([values, np.ones(len(values))], axis=1), codes, counts)
+    low, high = percentile_interval(totals[:, 0] / totals[:, 1], level)
+    return float(low), float(high)
+
+
+def percentile_interval(resampled: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Return the central interval of statistics ``(resamples, ...)``, NaN left out: (2, ...)."""
+    tail = round(50 * (1 - level), 10)  # 2.5 exactly
+    return np.nanpercentile(resampled, [tail, 100 - tail], axis=0)
+
+
+def group_codes(groups: np.ndarray) -> np.ndarray:
+    """Number the groups from 0, ``(N,)``."""
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def resample_groups(codes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Draw groups with replacement; return how often each resample has each: (resamples, G)."""
     groups = codes.max() + 1
     generator = np.random.default_rng(seed)
-    return generator.multinomial(groups, np.full(groups, 1 / groups), size=count)
+    return generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
 
 
-def group_sums(values: np.ndarray, codes: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Sum values, ``(N, ...)``, with each group as often as each draw has it: (draws, ...)."""
-    total = np.zeros((draws.shape[1], *values.shape[1:]))
+def group_sums(values: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Sum values, ``(N, ...)``, each group as often as each resample has it: (resamples, ...)."""
+    total = np.zeros((counts.shape[1], *values.shape[1:]))
     np.add.at(total, codes, values)
-    return draws @ total
+    return counts @ total
 
 
 def grouped_r2(
-    truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray, draws: np.ndarray
+    truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """R2 with every group counted as often as each draw has it: (draws, targets)."""
+    """Compute R2 with each group as often as each resample has it: (resamples, targets)."""
     centred = truth - truth.mean(axis=0)
-    count = group_sums(np.ones((len(truth), 1)), codes, draws)
-    total = group_sums(centred**2, codes, draws) - group_sums(centred, codes, draws) ** 2 / count
-    total = np.where(total > 1e-12 * (centred**2).sum(axis=0), total, np.nan)  # all alike: no R2
-    return 1 - group_sums((truth - predicted) ** 2, codes, draws) / total
+    count = group_sums(np.ones((len(truth), 1)), codes, counts)
+    total = group_sums(centred**2, codes, counts) - group_sums(centred, codes, counts) ** 2 / count
+    # Without any variance in a resample R2 is undefined.
+    total = np.where(total > 1e-12 * (centred**2).sum(axis=0), total, np.nan)
+    return 1 - group_sums((truth - predicted) ** 2, codes, counts) / total
 
 
-def mean_over_deviation(sensitivity: np.ndarray) -> np.ndarray:
+def mean_over_deviation(values: np.ndarray) -> np.ndarray:
     """Return mean over standard deviation of each column, 0 where it is constant."""
-    deviation = sensitivity.std(axis=0)
-    mean = sensitivity.mean(axis=0)
+    deviation = values.std(axis=0)
+    mean = values.mean(axis=0)
     return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0)
 
 
 def grouped_mean_over_deviation(
-    sensitivity: np.ndarray, codes: np.ndarray, draws: np.ndarray
+    values: np.ndarray, codes: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Return `mean_over_deviation` with each group as often as each draw has it."""
-    count = group_sums(np.ones((len(sensitivity), 1)), codes, draws)
-    mean = group_sums(sensitivity, codes, draws) / count
-    variance = np.maximum(group_sums(sensitivity**2, codes, draws) / count - mean**2, 0)
+    """Return `mean_over_deviation` with each group as often as each resample has it."""
+    count = group_sums(np.ones((len(values), 1)), codes, counts)
+    mean = group_sums(values, codes, counts) / count
+    variance = np.maximum(group_sums(values**2, codes, counts) / count - mean**2, 0)
     return np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 0)
 
 
-def permutation_p_value(found: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """How often the null, (draws, T), is no less than what was found, which counts as a draw."""
-    return (1 + (null >= found).sum(axis=0)) / (1 + len(null))
+def jackknife_error(left_out: Sequence[float]) -> float:
+    """Return the standard error of a statistic from its values without one group each."""
+    return float(np.sqrt((len(left_out) - 1) * np.var(left_out)))
+
+
+def permutation_p_value(value: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Return how often a null, ``(permutations, T)``, is no less than the value, which counts."""
+    return (1 + (null >= value).sum(axis=0)) / (1 + len(null))
 
 
 def with_false_discovery_rate(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Add a q to each column of p (Benjamini and Hochberg 1995)."""
+    """Add a q to each column of p (Benjamini and Hochberg 1995); NaN stays NaN."""
     for column in columns:
         known = table[column].notna()
         values = np.full(len(table), np.nan)

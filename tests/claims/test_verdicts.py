@@ -2,8 +2,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils.claims import judge_c1, judge_c3, judge_randomisation
+from utils.claims import (
+    early_and_deep,
+    judge_c1,
+    judge_c2,
+    judge_c3,
+    judge_randomisation,
+)
 from utils.concepts import regress
+from utils.heatmaps import MEASURES
 from utils.optvis.complexity import complexity_by_layer
 
 
@@ -55,3 +62,25 @@ def test_judgement_of_c3(planted):
 )
 def test_verdict_follows_the_numbers(change, words, complexity_table):
     assert words in judge_c1(complexity_by_layer(complexity_table(change)))
+
+
+def test_all_claims_mean_the_same_by_early_and_deep():
+    layers = list("abcdefg")
+    assert early_and_deep(layers) == (["a", "b"], ["f", "g"])
+    assert early_and_deep(dict.fromkeys("xy")) == (["x"], ["y"])
+    rows = [
+        (layer, measure, network, value, value - 0.1, value + 0.1, 9)
+        for measure in ("bytes_per_pixel", "spectral_slope")
+        for network in ("finetuned - pretrained", "random - pretrained")
+        for layer, value in zip(layers, (1, 1, 1, 1, 1, -1, -1), strict=True)
+    ]
+    columns = ["layer", "measure", "network", "mean", "low", "high", "n"]
+    said = judge_c1(pd.DataFrame(rows, columns=columns))
+    assert "lower after finetuning in 2 of the 2 deep layers" in said and "support C1:" in said
+
+
+def test_verdicts_speak_of_groups_whatever_these_are():
+    rows = [("gradcam", "late", m, "centre map", 0.5, 0.1, 0.0, 0.4, 0.3, 0.5) for m in MEASURES]
+    columns = ["method", "layer", "measure", "baseline", "mean", "baseline_mean", "baseline_dead"]
+    said = judge_c2(pd.DataFrame(rows, columns=[*columns, "difference", "low", "high"]))
+    assert "groups" in said and "block" not in said and "region" not in said

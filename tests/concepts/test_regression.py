@@ -66,7 +66,7 @@ def test_bad_measures(planted):
     for count, folds in ((2, 5), (3, 2), (12, 1)):
         with pytest.raises(ValueError, match=f"{count} groups for {folds} folds"):
             cross_validated_r2(features, measures, groups % count, folds=folds)
-    with pytest.raises(ValueError, match="479 groups of 480 patches"):
+    with pytest.raises(ValueError, match="479 group labels for 480 patches"):
         cross_validated_r2(features, measures, groups[1:])
     with pytest.raises(ValueError, match="same PatchSet"):
         in_sample_r2({"layer": features["layer"][:9]}, measures)

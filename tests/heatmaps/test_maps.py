@@ -4,7 +4,7 @@ import pytest
 
 from utils.heatmaps import METHODS, DeadMaps, explain, explain_layers, stream
 from utils.heatmaps.maps import TARGETS
-from utils.networks import Model, add_head, unfold
+from utils.networks import Model, add_head, flatten
 from utils.results.figures import overlay
 
 
@@ -87,7 +87,7 @@ def test_nested_backbone(tiny_classifier, tiny_backbone, images):
     pooled = keras.layers.GlobalAveragePooling2D()(inner(image))
     outer = keras.Model(image, keras.layers.Dense(1, activation="sigmoid")(pooled))
     outer.layers[-1].set_weights(network.get_layer("tumor").get_weights())
-    nested = Model(unfold(outer), tiny_backbone, "nested", "test", "")
+    nested = Model(flatten(outer), tiny_backbone, "nested", "test", "")
     for method, maps in explain(nested, images, layer="early").items():
         expected = explain(tiny_classifier, images, layer="early")[method]
         np.testing.assert_allclose(maps, expected, atol=1e-5)

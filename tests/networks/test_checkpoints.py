@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import h5py
 import keras
 import numpy as np
 import pytest
 
-from utils.networks import load_model, unfold
+from utils.networks import add_head, flatten, is_flat, load_model
 from utils.networks.backbones import DENSENET121, INCEPTIONV3
 
 SIZE = 75
@@ -103,7 +105,7 @@ def _nested(kind, units, activation):
     ("kind", "units", "activation"),
     [("sequential", 2, "softmax"), ("functional", 1, "sigmoid"), ("functional", 2, None)],
 )
-def test_nested_backbones_are_unfolded(kind, units, activation, batch, tmp_path, head):
+def test_nested_backbones_are_flattened(kind, units, activation, batch, tmp_path, head):
     network = _nested(kind, units, activation)
     network.layers[-1].set_weights(head(1024, units))
     path = tmp_path / "nested.keras"
@@ -121,11 +123,11 @@ def test_nested_backbones_are_unfolded(kind, units, activation, batch, tmp_path,
     assert inner["dense2"].shape[-1] == 512
 
 
-def test_unfolding_leaves_the_model_alone(batch):
+def test_flattening_leaves_the_model_alone(batch):
     network = _nested("sequential", 1, "sigmoid")
     inputs = DENSENET121.preprocess(batch)
     before = network(inputs, training=False).numpy()
-    flat = unfold(network)
+    flat = flatten(network)
     for variable in flat.trainable_variables:
         variable.assign(variable + 1)
     np.testing.assert_array_equal(network(inputs, training=False).numpy(), before)
@@ -146,3 +148,61 @@ def test_weights_of_another_network_are_refused(suffix, inception, tmp_path):
     (inception.save if suffix == "keras" else inception.save_weights)(path)
     with pytest.raises(ValueError, match=f"{path.name}.*DenseNet-121"):
         load_model(path, "densenet121")
+
+
+def _nodes(network):
+    """How often each layer of a network and of those nested in it has been called, and read."""
+    counts = []
+    for layer in network.layers:
+        counts.append((len(layer._inbound_nodes), len(layer._outbound_nodes)))
+        counts += _nodes(layer) if isinstance(layer, keras.Model) else []
+    return counts
+
+
+@pytest.mark.parametrize("kind", ["sequential", "functional"])
+def test_flattening_adds_no_node_to_the_layers(tiny_backbone, kind):
+    inner = tiny_backbone.build()
+    layers = [inner, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)]
+    if kind == "sequential":
+        network = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+    else:
+        x = image = keras.Input((16, 16, 3))
+        for layer in layers:
+            x = layer(x)
+        network = keras.Model(image, x)
+    before = _nodes(network)
+    flat = flatten(network)
+    assert _nodes(network) == before
+    assert not {id(layer) for layer in flat.layers} & {id(layer) for layer in inner.layers}
+    batch = np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32)
+    np.testing.assert_allclose(flat(batch), network(batch), atol=1e-6)
+    assert is_flat(flat) and not is_flat(network)
+
+
+def test_names_that_occur_twice_are_told_apart():
+    inner = keras.Sequential([keras.Input((9, 9, 3)), keras.layers.Conv2D(4, 3, name="conv")])
+    image = keras.Input((9, 9, 3))
+    outer = keras.Model(image, keras.layers.Conv2D(2, 3, name="conv")(inner(image)), name="outer")
+    flat = flatten(outer)
+    assert [layer.name for layer in flat.layers[1:]] == ["conv", "outer_conv"]
+    two = keras.Model([image, keras.Input((9, 9, 3))], [image])
+    with pytest.raises(ValueError, match="2 inputs"):
+        flatten(two)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_weights_file_needs_one_network(tiny_backbone, tmp_path, units):
+    network = add_head(tiny_backbone.build(), units)
+    path = tmp_path / "tiny.weights.h5"
+    network.save_weights(path)
+    built = []
+
+    def application(**options):
+        built.append(options)
+        return tiny_backbone.application(**options)
+
+    model = load_model(path, replace(tiny_backbone, application=application))
+    assert len(built) == 1
+    batch = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    expected = network(tiny_backbone.preprocess(batch)).numpy()
+    np.testing.assert_allclose(model.predict(batch), expected[:, -1], atol=1e-6)

@@ -1,7 +1,12 @@
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from utils.networks import Model
+from utils.heatmaps import explain
+from utils.networks import INPUT, Model, layer_features
 from utils.networks.backbones import INCEPTIONV3
 
 
@@ -18,3 +23,86 @@ def test_images_that_do_not_fit(images, words, inception):
     model = Model(inception, INCEPTIONV3, "finetuned", "", "")
     with pytest.raises(ValueError, match=words):
         model.predict(images)
+
+
+class _OnDisk:
+    """Images of which every read is counted."""
+
+    def __init__(self, images):
+        self.images, self.read = images, 0
+        self.dtype, self.shape, self.ndim = images.dtype, images.shape, images.ndim
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, key):
+        part = self.images[key]
+        self.read += len(part)
+        return part
+
+
+@pytest.mark.parametrize("what", [layer_features, explain, Model.predict], ids=lambda f: f.__name__)
+def test_images_are_read_once(tiny_classifier, what):
+    """And a first part of them before, to see that they are not scaled to [0, 1]."""
+    generator = np.random.default_rng(0)
+    images = _OnDisk(generator.integers(0, 256, (1000, 16, 16, 3), dtype=np.uint8))
+    with warnings.catch_warnings(action="ignore"):
+        what(tiny_classifier, images)
+    assert images.read <= 1000 + 256
+    dark = _OnDisk(np.zeros((1000, 16, 16, 3), np.uint8))
+    with pytest.raises(ValueError, match="over 1"):
+        what(tiny_classifier, dark)
+
+
+def test_titles_of_checkpoints_have_no_path(tiny_classifier):
+    assert tiny_classifier.title == "finetuned Tiny"
+    path = "/somewhere/deep/tumor_classifier.weights.h5"
+    assert replace(tiny_classifier, weights=path).title == "Tiny (tumor_classifier.weights.h5)"
+
+
+def test_a_copy_has_weights_of_its_own(tiny_classifier, images):
+    copy = tiny_classifier.copy()
+    np.testing.assert_array_equal(copy.predict(images), tiny_classifier.predict(images))
+    before = tiny_classifier.predict(images)
+    for variable in copy.network.trainable_variables:
+        variable.assign(2 * variable + 1)
+    assert (copy.predict(images) != before).any()
+    np.testing.assert_array_equal(tiny_classifier.predict(images), before)
+
+
+def test_gradients_of_layers_and_of_the_input(tiny_classifier, images, tail):
+    """Against a tape over what follows the layer, and finite differences of the input."""
+    batch = tf.constant(tiny_classifier.preprocess(images[:2]))
+    run = tiny_classifier.activations_and_gradients(["early", INPUT], lambda logit: -3 * logit)
+    activations, gradients, logit = run(batch)
+    np.testing.assert_array_equal(activations[INPUT], batch)
+    with tf.GradientTape() as tape:
+        tape.watch(activations["early"])
+        behind = tail(activations["early"])[:, 0]
+    np.testing.assert_allclose(behind, logit, atol=1e-5)
+    expected = -3 * tape.gradient(behind, activations["early"]).numpy()
+    np.testing.assert_allclose(gradients["early"], expected, atol=1e-5)
+    move = 1e-3 * np.float32(np.random.default_rng(1).normal(size=batch.shape))
+    up, down = (run(batch + sign * move)[2].numpy() for sign in (1, -1))
+    along = -3 * (up - down) / 2
+    np.testing.assert_allclose(
+        (gradients[INPUT] * move).numpy().sum(axis=(1, 2, 3)), along, rtol=0.05
+    )
+
+
+def _negated(model):
+    network = model.submodel([], logit=True)
+    return lambda batch: -network(batch)["logit"]
+
+
+def _scaled(model, factor):
+    network = model.submodel([], logit=True)
+    return lambda batch: factor * network(batch)["logit"]
+
+
+def test_functions_of_other_arguments_are_other_functions(tiny_classifier, images):
+    def total(build, *arguments):
+        return np.concatenate(list(tiny_classifier.map(build, *arguments, images=images)))
+
+    np.testing.assert_allclose(total(_scaled, 2), -2 * total(_negated), rtol=1e-6)
+    np.testing.assert_allclose(total(_scaled, 3), -3 * total(_negated), rtol=1e-6)

@@ -1,9 +1,19 @@
 import random
+from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
-from utils.networks import WeightsUnavailable, choose_backbone, load_model, weights
+from utils import assets
+from utils.files import file_sha256
+from utils.networks import (
+    WeightsUnavailable,
+    choose_backbone,
+    load_model,
+    pretrained,
+    randomise,
+)
 
 
 def test_random_depends_on_the_seed_alone():
@@ -32,8 +42,8 @@ def test_missing_files_and_names(tmp_path, monkeypatch):
         load_model("finetunde")
     with pytest.raises(WeightsUnavailable, match=r"utils\.networks finetune"):
         load_model("finetuned", folder=tmp_path)
-    monkeypatch.setenv(weights.WEIGHTS_VARIABLE, str(tmp_path / "none.h5"))
-    with pytest.raises(FileNotFoundError, match=weights.WEIGHTS_VARIABLE):
+    monkeypatch.setenv(pretrained.WEIGHTS_VARIABLE, str(tmp_path / "none.h5"))
+    with pytest.raises(FileNotFoundError, match=pretrained.WEIGHTS_VARIABLE):
         load_model("pretrained", "inceptionv3")
     (tmp_path / "text.h5").write_text("no weights")
     with pytest.raises(ValueError, match="not an HDF5 file"):
@@ -41,11 +51,43 @@ def test_missing_files_and_names(tmp_path, monkeypatch):
 
 
 def test_auto_says_what_it_takes(monkeypatch, capsys):
-    monkeypatch.delenv(weights.WEIGHTS_VARIABLE, raising=False)
-    monkeypatch.setattr(weights, "_KERAS_FILE", "not_in_any_cache.h5")
-    monkeypatch.setattr(weights, "_KERAS_URL", "http://127.0.0.1:9/not_there.h5")
+    monkeypatch.delenv(pretrained.WEIGHTS_VARIABLE, raising=False)
+    monkeypatch.setattr(pretrained, "_KERAS_FILE", "not_in_any_cache.h5")
+    monkeypatch.setattr(pretrained, "_KERAS_URL", "http://127.0.0.1:9/not_there.h5")
     assert choose_backbone("auto") == "densenet121"
     said = capsys.readouterr().out
-    assert "DenseNet-121" in said and weights.WEIGHTS_VARIABLE in said
+    assert "DenseNet-121" in said and pretrained.WEIGHTS_VARIABLE in said
     with pytest.raises(WeightsUnavailable):
         load_model("pretrained", "inceptionv3")
+
+
+def test_each_backbone_has_its_own_pretrained_weights(tiny_backbone, tmp_path):
+    """A third backbone gets its own, or an error, and never those of another."""
+    with pytest.raises(WeightsUnavailable, match="Tiny has no source of pretrained weights"):
+        load_model("pretrained", tiny_backbone)
+    network = tiny_backbone.build()
+    network.get_layer("deep").bias.assign(np.arange(6))
+    path = tmp_path / "tiny.weights.h5"
+    network.save_weights(path)
+    own = replace(tiny_backbone, pretrained=lambda: (path, "made for this test"))
+    model = load_model("pretrained", own)
+    assert model.origin == "made for this test" and model.sha256 == file_sha256(path)
+    np.testing.assert_array_equal(model.network.get_layer("deep").bias, np.arange(6))
+
+
+def test_origin_names_the_pinned_file():
+    origin = load_model("pretrained", "densenet121").origin
+    assert origin == assets.origin("densenet121") and "sha256:" in origin
+
+
+def test_randomised_layers_depend_on_the_seed_alone(tiny_classifier):
+    deep = tiny_classifier.network.get_layer("deep")
+    kernels = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(len(kernels))
+        randomise(deep, seed)
+        kernels.append(deep.kernel.numpy())
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert (kernels[0] != kernels[2]).any() and not deep.bias.numpy().any()
+    expected = keras.initializers.GlorotUniform(seed=1)(deep.kernel.shape)
+    np.testing.assert_array_equal(kernels[0], expected)

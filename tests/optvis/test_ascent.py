@@ -99,5 +99,5 @@ def test_interruption_returns_what_there_is(tiny_model):
 
 def test_a_loss_that_is_not_a_number_stops(tiny_model):
     tiny_model.network.get_layer("deep").bias.assign(np.full(6, np.nan, np.float32))
-    with pytest.raises(FloatingPointError, match="step 1, with learning rate 0.05, seed 0"):
+    with pytest.raises(FloatingPointError, match="step 1, with learning rate 0.05, seeds"):
         render.render_vis(tiny_model, objectives.channel("late", 0), lambda: param.image(16))

@@ -57,9 +57,9 @@ def test_patchcamelyon(tmp_path):
     truth = np.arange(20) % 2
     with h5py.File(tmp_path / "x.h5", "w") as x, h5py.File(tmp_path / "y.h5", "w") as y:
         x["x"], y["y"] = pixels, truth.reshape(-1, 1, 1, 1)
-    (tmp_path / "meta.csv").write_text("wsi\n" + "\n".join(f"slide{i // 4}" for i in range(20)))
+    (tmp_path / "slides.csv").write_text("wsi\n" + "\n".join(f"slide{i // 4}" for i in range(20)))
     files = tmp_path / "x.h5", tmp_path / "y.h5"
-    patches = load_patchcamelyon(*files, metadata=tmp_path / "meta.csv", per_class=5)
+    patches = load_patchcamelyon(*files, metadata=tmp_path / "slides.csv", per_class=5)
     assert len(patches) == 10 and len(set(patches.groups)) > 1
     assert len(load_patchcamelyon(*files)) == 20
     with pytest.raises(ValueError, match="needs as many groups"):

@@ -17,3 +17,24 @@ def test_files_that_are_not_patches(tmp_path):
         file["images/train"] = np.zeros(3)
     with pytest.raises(ValueError, match=r"normal/level7.*images/train"):
         load_hdf5(tmp_path / "other.h5")
+
+
+def test_patchcamelyon_is_read_from_its_one_file(tmp_path):
+    """As the notebooks' PATCHES names it: labels and slides lie beside it."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (20, 96, 96, 3), dtype=np.uint8)
+    with h5py.File(tmp_path / "camelyon_x.h5", "w") as x:
+        x["x"] = pixels
+    with pytest.raises(FileNotFoundError, match="camelyon_y.h5"):
+        load_patches(tmp_path / "camelyon_x.h5")
+    with h5py.File(tmp_path / "camelyon_y.h5", "w") as y:
+        y["y"] = np.arange(20).reshape(-1, 1, 1, 1) % 2
+    alone = load_patches(tmp_path / "camelyon_x.h5")
+    assert set(alone.groups) == {"camelyon_x"} and (alone.images == pixels).all()
+    rows = "\n".join(f"slide{i // 4},{i},{2 * i}" for i in range(20))
+    (tmp_path / "camelyon_meta.csv").write_text(f"wsi,coord_x,coord_y\n{rows}")
+    few = load_patches(str(tmp_path / "camelyon_x.h5"), per_class=5, seed=1)
+    assert np.bincount(few.labels).tolist() == [5, 5]
+    assert set(few.groups) <= {f"slide{i}" for i in range(5)} and len(set(few.groups)) > 1
+    x, y = few.positions.T
+    assert (2 * x == y).all() and (few.images == pixels[x]).all()

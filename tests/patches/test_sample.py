@@ -28,3 +28,10 @@ def test_sample_options():
     assert 0 < strict.labels.sum() < load_sample(stride=75).labels.sum()
     with pytest.raises(ValueError, match="patch_size=400"):
         load_sample(patch_size=400)
+
+
+def test_groups_of_another_block_size_have_other_names(sample):
+    """The first block of 375 pixels is not that of 750, so that neither stands for the other."""
+    large = load_sample(block_size=750, stride=150)
+    assert not set(sample.groups) & set(large.groups)
+    assert "hgsc_nest/375px/r0c0" in sample.groups

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 
-from utils.concepts import texture_measures
-from utils.patches import PatchSet
+from utils.patches import PatchSet, haematoxylin
 from utils.results import WORK, Run, figures
 
 PARTS = 2
@@ -21,7 +21,7 @@ KILLS = 20
 
 
 def execute(root: str, seed: int) -> None:
-    """Measure the texture of random patches and draw it, in several steps and folders."""
+    """Measure the stain of random patches and draw it, in several steps and folders."""
     figures.use_style()
     generator = np.random.default_rng(seed)
     run = Run("small.ipynb", root, {"SEED": seed})
@@ -32,11 +32,13 @@ def execute(root: str, seed: int) -> None:
         labels, names = np.arange(60) % 2, np.array([f"region {i % 6}" for i in range(60)])
         patches = PatchSet(pixels, labels, names, names, np.zeros((60, 2)))
         run.uses({"pretrained": network}, patches)
-        texture = run.once(texture_measures, pixels)
+        chosen = run.once(patches.sample_indices, 20)
+        density = haematoxylin(pixels[chosen]).reshape(len(chosen), -1)
+        stain = pd.DataFrame({"mean": density.mean(axis=1), "deviation": density.std(axis=1)})
         results = run.results(f"part{part % 2}")
-        drawn = figures.measures_overview(texture, labels, patches.class_names)
-        results.figure(drawn, f"{part}/texture.png", "texture by class")
-        results.table(texture, f"{part}/texture.csv", "texture")
+        drawn = figures.measures_overview(stain, labels[chosen], patches.class_names)
+        results.figure(drawn, f"{part}/stain.png", "stain by class")
+        results.table(stain, f"{part}/stain.csv", "stain")
         for index in range(10 + seed):  # so that the two seeds have not the same files
             results.image(pixels[index], f"{part}/patch_{index}.png", "a patch", layer="input")
     run.finish()

@@ -281,8 +281,11 @@ def test_layers_are_in_the_order_of_the_network(results):
         (lambda run: {**run, "duration_seconds": "long"}, "'long' for 'duration_seconds'"),
         (lambda run: {**run, "notebook": "other.ipynb"}, "'other.ipynb'; expected visualize_"),
         (lambda run: {**run, "files": {"a.png": {}}}, "'a.png'; expected a dictionary with 'alt'"),
-        (lambda run: {**run, "files": {"a.png": {"alt": ""}}}, "a.png is missing"),
-        (lambda run: {**run, "files": {"cka.csv": {"alt": "", "of": "x"}}}, "with 'role'"),
+        (lambda run: {**run, "files": {"a.png": {"alt": "", "sha256": ""}}}, "a.png is missing"),
+        (
+            lambda run: {**run, "files": {"cka.csv": {"alt": "", "sha256": "", "of": "x"}}},
+            "with 'role'",
+        ),
     ],
 )
 def test_bad_records_are_named(tmp_path, change, message):

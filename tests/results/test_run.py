@@ -78,7 +78,7 @@ def test_several_runs_at_once(small_run):
 def test_full_disk(small_run):
     printed = small_run("starve")
     assert "exit code 1; old results kept: True" in printed
-    assert "texture.png cannot be written" in printed and "free some space" in printed
+    assert "stain.png cannot be written" in printed and "free some space" in printed
 
 
 def _finished(root, tiny_model, patches, names, seed=0):

@@ -1,6 +1,6 @@
 """What the numbers say about the claims, in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,9 @@ def judge_c1(complexity: pd.DataFrame) -> str:
     Returns
     -------
     str
-        A sentence a measure, on the deeper half of the layers, and a verdict.
+        One sentence per measure, on the deep layers (`early_and_deep`), and a verdict.
     """
-    layers = list(dict.fromkeys(complexity["layer"]))
-    deep = layers[len(layers) // 2 :]
+    deep = early_and_deep(dict.fromkeys(complexity["layer"]))[1]
     rows = complexity[complexity["layer"].isin(deep)].set_index(["measure", "network"]).sort_index()
     sentences, simpler, more = [], [], []
     for measure, title in complexity_measures.items():
@@ -36,7 +35,7 @@ def judge_c1(complexity: pd.DataFrame) -> str:
         simpler.append(lower)
         more.append(higher)
         sentences.append(
-            f"{title}: lower after finetuning in {lower} of the {len(deep)} deeper layers, higher "
+            f"{title}: lower after finetuning in {lower} of the {len(deep)} deep layers, higher "
             f"in {higher}, undecided in {len(deep) - lower - higher} (mean change "
             f"{change['mean'].mean():+.3f}; to random {to_random['mean'].mean():+.3f})."
         )
@@ -63,16 +62,17 @@ def judge_c2(comparison: pd.DataFrame) -> str:
     Returns
     -------
     str
-        A line a measure and a verdict.
+        One line per measure, and a verdict.
     """
     lines, beaten = [], {}
     for measure, part in comparison.groupby("measure", sort=False):
         maps = part.groupby(["method", "layer"], sort=False)
         beaten[measure] = int((maps["low"].min() > 0).sum())
         hardest = part.loc[maps["difference"].idxmin(), "baseline"].value_counts().index[0]
+        name = heat_map_measures[measure].title
         lines.append(
-            f"{heat_map_measures[measure]}: better than every baseline in {beaten[measure]} of "
-            f"{len(maps)} methods and layers (most often the best baseline: {hardest})"
+            f"{name}: better than every baseline in {beaten[measure]} of {len(maps)} methods and "
+            f"layers (most often the best baseline: {hardest})"
         )
     won, count = beaten["among_nuclei"], len(maps)
     claim = "prefers neoplastic to other nuclei measurably more than all baselines"
@@ -82,7 +82,7 @@ def judge_c2(comparison: pd.DataFrame) -> str:
         verdict = f"The data support C2 in part: {won} of {count} maps {claim}"
     else:
         verdict = f"The data do not support C2: no map {claim}"
-    return "\n".join([*lines, f"{verdict}. So few blocks could not refute it."])
+    return "\n".join([*lines, f"{verdict}. With so few groups this is not conclusive."])
 
 
 def judge_randomisation(table: pd.DataFrame) -> str:
@@ -96,6 +96,11 @@ def judge_randomisation(table: pd.DataFrame) -> str:
     ----------
     table : DataFrame
         From `cascading_randomisation`.
+
+    Returns
+    -------
+    str
+        One line per method.
     """
     lines = []
     for method, part in table.groupby("method", sort=False):
@@ -108,7 +113,7 @@ def judge_randomisation(table: pd.DataFrame) -> str:
         by_depth["difference"] = by_depth[NOTHING] - by_depth[OTHER_PATCH]
         found = intervals(by_depth, [], ["difference", NOTHING, OTHER_PATCH]).set_index("measure")
         low, high = found.loc["difference", ["low", "high"]]
-        word = "FAILS" if low > 0 else "passes" if high < 0 else "undecided"
+        word = _outcome(low, high, "FAILS", "passes")
         lines.append(
             f"{method}: {word}; rank correlation with the wholly random network's maps "
             f"{found.loc[NOTHING, 'mean']:+.2f}, with those of another patch "
@@ -137,14 +142,13 @@ def judge_c3(
     Returns
     -------
     str
-        A line a comparison of mean held-out R2 with its 95 % interval over groups, and a verdict.
+        One line per comparison of mean held-out R2, with its 95 % interval over groups, and a
+        verdict.
         Early and deep are the first and the last third of the layers. C3 is supported if texture is
         more readable in early layers than in deep ones and than in a random network's, and if
         finetuning changes deep layers otherwise than early ones.
     """
-    layers = list(layers or networks["pretrained"])
-    third = max(1, len(layers) // 3)
-    early, deep = layers[:third], layers[-third:]
+    early, deep = early_and_deep(layers or networks["pretrained"])
     lines, found = [], {}
     for title, one, other, here, there in (
         ("early minus deep layers, pretrained", "pretrained", "pretrained", early, deep),
@@ -154,7 +158,7 @@ def judge_c3(
         ("finetuned minus pretrained, deep layers", "finetuned", "pretrained", deep, deep),
     ):
         difference, low, high = r2_difference(networks[one], networks[other], groups, here, there)
-        found[title] = "more" if low > 0 else "less" if high < 0 else "undecided"
+        found[title] = _outcome(low, high, "more", "less")
         lines.append(f"{title}: {difference:+.3f} ({low:+.3f} to {high:+.3f}), {found[title]}")
     readable, learned, learned_deep, early_change, deep_change = found.values()
     where = {
@@ -189,6 +193,11 @@ def judge_relevance(table: pd.DataFrame) -> str:
     ----------
     table : DataFrame
         `relevance` of several networks, with a column ``network``.
+
+    Returns
+    -------
+    str
+        One line per network.
     """
     lines = []
     for network, part in table.groupby("network", sort=False):
@@ -208,15 +217,20 @@ def judge_reuse(cka: pd.DataFrame) -> str:
     Parameters
     ----------
     cka : DataFrame
-        From `cka_by_layer`, with the pairs pretrained and finetuned, pretrained and random. Early
-        and deep are the first and the last third of the layers; their intervals are the mean ends
-        of the layers' own, which is wider than needed.
+        From `cka_by_layer`, with the pairs pretrained and finetuned, pretrained and random. The
+        intervals of early and deep layers are the mean ends of the layers' own, which is wider
+        than needed.
+
+    Returns
+    -------
+    str
+        One paragraph.
     """
     means = {}
     for other in ("finetuned", "random"):
         part = cka[(cka["one"] == "pretrained") & (cka["other"] == other)]
-        third = max(1, len(part) // 3)
-        for place, rows in (("early", part.iloc[:third]), ("deep", part.iloc[-third:])):
+        for place, layers in zip(("early", "deep"), early_and_deep(part["layer"]), strict=True):
+            rows = part[part["layer"].isin(layers)]
             means[other, place] = rows[["cka", "low", "high"]].mean()
     early, deep = means["finetuned", "early"], means["finetuned", "deep"]
     verdict = (
@@ -238,3 +252,26 @@ def judge_reuse(cka: pd.DataFrame) -> str:
         f"random network is {lead['early']:+.2f} in early and {lead['deep']:+.2f} in "
         f"deep layers, larger in {where} ones."
     )
+
+
+def early_and_deep(layers: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split off what the claims call early and deep layers.
+
+    Parameters
+    ----------
+    layers : iterable of str
+        From input to output.
+
+    Returns
+    -------
+    early, deep : list of str
+        The first and the last third, at least one layer each.
+    """
+    layers = list(layers)
+    third = max(1, len(layers) // 3)
+    return layers[:third], layers[-third:]
+
+
+def _outcome(low: float, high: float, above: str, below: str) -> str:
+    """Say on which side of 0 an interval lies."""
+    return above if low > 0 else below if high < 0 else "undecided"

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import pandas as pd
-from skimage.color import rgb2hed
 from skimage.feature import graycomatrix, graycoprops
-from skimage.measure import regionprops_table
-from skimage.segmentation import clear_border
 
-from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
+from utils.patches import PatchSet, check_rgb, nuclei_table
 from utils.progress import progress_bar
 
 TEXTURE = ("contrast", "dissimilarity", "homogeneity", "ASM", "energy", "correlation")
@@ -41,10 +38,7 @@ def texture_measures(
     ValueError
         If the images are not uint8 RGB or there are none, or a distance does not fit into them.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):
-        raise ValueError(
-            f"images are {images.dtype} of shape {images.shape}; expected uint8, (N, H, W, 3)."
-        )
+    check_rgb(images)
     smallest = min(images.shape[1:3])
     if not len(distances) or not len(angles) or not all(0 < d < smallest for d in distances):
         raise ValueError(
@@ -81,23 +75,15 @@ def nuclei_measures(patches: PatchSet) -> pd.DataFrame:
     ValueError
         If there are no masks at all.
     """
-    if patches.masks is None or patches.nuclei is None:
-        raise ValueError(f"{patches} has no masks of nuclei: measure its texture only.")
-    rows = []
-    for image, types, nuclei in zip(patches.images, patches.masks, patches.nuclei, strict=True):
-        inside = nuclei > 0
-        if (types == UNANNOTATED).any() or not inside.any():
-            rows.append([np.nan] * len(NUCLEI))
-            continue
-        whole = regionprops_table(clear_border(nuclei), properties=("area", "eccentricity"))
-        found = len(whole["area"]) > 0
-        rows.append(
-            [
-                len(np.unique(nuclei[inside])),
-                whole["area"].mean() if found else np.nan,
-                whole["eccentricity"].mean() if found else np.nan,
-                rgb2hed(image)[..., 0][inside].mean(),
-                (types[inside] == NEOPLASTIC).mean(),
-            ]
-        )
-    return pd.DataFrame(rows, columns=list(NUCLEI))
+    nuclei = nuclei_table(patches)
+    by_patch = nuclei.groupby("patch")
+    whole = nuclei[nuclei["whole"]].groupby("patch")
+    area = by_patch["area"].sum()
+
+    def mean_over_pixels(column: str) -> pd.Series:
+        return (nuclei[column] * nuclei["area"]).groupby(nuclei["patch"]).sum() / area
+
+    columns = [by_patch.size(), whole["area"].mean(), whole["eccentricity"].mean()]
+    columns += [mean_over_pixels("haematoxylin"), mean_over_pixels("neoplastic")]
+    measures = pd.DataFrame(dict(zip(NUCLEI, columns, strict=True)), dtype=np.float64)
+    return measures.reindex(range(len(patches))).rename_axis(None)

@@ -6,6 +6,7 @@ sensitivities computed, on regions or patients that the regression has not seen.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,7 @@ def regress(
     features : mapping of str to array, (N, C)
         From `layer_features`.
     measures : DataFrame, N rows
-        One column a concept.
+        One column per concept.
     groups : array, (N,)
         Region or patient; none is on both sides of a fold.
     gradients : mapping of str to array, (N, C), optional
@@ -87,9 +88,9 @@ def regress(
         Repetitions of every concept with the groups' values laid over the patches in another order
         of groups, which keeps most neighbouring patches alike: the null.
     seed : int
-        Of folds and shuffles.
+        Seed of folds and shuffles.
     description : str
-        Of the progress bar.
+        Label of the progress bar.
 
     Returns
     -------
@@ -102,7 +103,7 @@ def regress(
         If a measure is constant or not finite, or there are too few groups for the folds.
     """
     targets = concept_targets(measures)
-    codes = group_codes(groups, folds, len(targets))
+    codes = fold_codes(groups, folds, len(targets))
     generator = np.random.default_rng(seed)
     orders = [_exchange_groups(codes, generator) for _ in range(shuffles)]
     columns = np.hstack([targets, *(targets[order] for order in orders)])
@@ -111,33 +112,28 @@ def regress(
         list(GroupKFold(folds, shuffle=True, random_state=seed + r).split(targets, groups=codes))
         for r in range(repeats)
     ]
-    once = np.ones((1, codes.max() + 1))
     found = {}
     for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         check_rows(layer, x, targets)
+        x = x.astype(np.float64)
         slopes = None if gradients is None else gradients[layer].astype(np.float64)
-        predicted, penalties, sensitivity = [], [], None
-        for repeat, split in enumerate(splits):
-            wanted = columns if repeat == 0 else targets  # one null is enough
-            along = slopes if repeat == 0 else None
-            result = cross_fit(x.astype(np.float64), wanted, codes, split, along)
-            predicted.append(result[0])
-            penalties.append(result[1][:, :count])
-            sensitivity = result[2] if repeat == 0 else sensitivity
-        null = grouped_r2(columns[:, count:], predicted[0][:, count:], codes, once)[0]
-        ratio = None
-        if sensitivity is not None:
-            ratio = mean_over_deviation(sensitivity[:, count:]).reshape(shuffles, count)
-            sensitivity = sensitivity[:, :count]
+        first = cross_fit(x, columns, codes, splits[0], slopes)
+        others = [cross_fit(x, targets, codes, split) for split in splits[1:]]  # one null is enough
+        null_r2 = held_out_r2(columns[:, count:], first.predicted[:, count:], codes)
+        sensitivity = null_ratio = None
+        if first.sensitivity is not None:
+            sensitivity = first.sensitivity[:, :count]
+            null_ratio = mean_over_deviation(first.sensitivity[:, count:])
+            null_ratio = null_ratio.reshape(shuffles, count)
         found[layer] = Regression(
-            tuple(measures),
-            targets,
-            np.stack([part[:, :count] for part in predicted]),
-            np.stack(penalties),
-            null.reshape(shuffles, count),
-            sensitivity,
-            ratio,
-            steady_scaler(x.astype(np.float64)).scale_,
+            concepts=tuple(measures),
+            truth=targets,
+            predicted=np.stack([fit.predicted[:, :count] for fit in (first, *others)]),
+            penalties=np.stack([fit.penalties[:, :count] for fit in (first, *others)]),
+            null_r2=null_r2.reshape(shuffles, count),
+            sensitivity=sensitivity,
+            null_ratio=null_ratio,
+            scale=steady_scaler(x).scale_,
         )
     return found
 
@@ -147,14 +143,19 @@ def concept_vectors(
 ) -> dict[str, pd.DataFrame]:
     """Fit the RCVs themselves, on all patches.
 
+    Parameters
+    ----------
+    features, measures, groups
+        As in `regress`.
+
     Returns
     -------
     dict of str to DataFrame, (C, T)
-        By layer: a unit vector in the space of pooled features, a column a concept. It is the
+        By layer: a unit vector in the space of pooled features per concept, as a column. It is the
         regression's weight vector of standardised features, mapped back to the features' units.
     """
     targets = concept_targets(measures)
-    codes = group_codes(groups, 2, len(targets))
+    codes = fold_codes(groups, 2, len(targets))
     everything = np.arange(len(targets))
     vectors = {}
     for layer, x in features.items():
@@ -164,14 +165,30 @@ def concept_vectors(
     return vectors
 
 
+class CrossFit(NamedTuple):
+    """What regressions say of patches whose groups they have not seen.
+
+    Attributes
+    ----------
+    predicted : array, (N, T)
+    penalties : array, (folds, T)
+    sensitivity : array, (N, T), or None
+        See `Regression`.
+    """
+
+    predicted: np.ndarray
+    penalties: np.ndarray
+    sensitivity: np.ndarray | None
+
+
 def cross_fit(
     x: np.ndarray,
     y: np.ndarray,
     codes: np.ndarray,
     split: Sequence[tuple[np.ndarray, np.ndarray]],
-    slopes: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Predict every patch from the other folds; return predictions, penalties, sensitivities."""
+    slopes: np.ndarray | None = None,
+) -> CrossFit:
+    """Fit each training part, ``x`` to ``y``, and apply it to the held-out one."""
     predicted = np.full_like(y, np.nan)
     sensitivity = None if slopes is None else np.full_like(y, np.nan)
     penalties = []
@@ -181,19 +198,27 @@ def cross_fit(
         penalties.append(fit.penalties)
         if slopes is not None:
             sensitivity[test] = slopes[test] @ fit.directions()
-    return predicted, np.stack(penalties), sensitivity
+    return CrossFit(predicted, np.stack(penalties), sensitivity)
 
 
-def group_codes(groups: np.ndarray, folds: int, count: int) -> np.ndarray:
+def held_out_r2(truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Compute R2 of all held-out predictions together, ``(T,)``."""
+    return grouped_r2(truth, predicted, codes, np.ones((1, codes.max() + 1)))[0]
+
+
+def fold_codes(groups: np.ndarray, folds: int, count: int) -> np.ndarray:
     """Number the groups, ``(N,)``, or raise ValueError if they are too few for the folds."""
     if len(groups) != count:
-        raise ValueError(f"there are {len(groups)} groups of {count} patches: give one a patch.")
+        raise ValueError(
+            f"there are {len(groups)} group labels for {count} patches: give one per patch."
+        )
     names, codes = np.unique(groups, return_inverse=True)
     # Each training part is split once more, by groups, to choose the penalty.
     if folds < 2 or len(names) < folds or len(names) - -(-len(names) // folds) < 2:
         raise ValueError(
-            f"there are {len(names)} groups for {folds} folds; expected two folds or more, a group "
-            "a fold, and two groups or more in each training part: lower folds or add regions."
+            f"there are {len(names)} groups for {folds} folds; expected two folds or more, one "
+            "group per fold, and two groups or more in each training part: lower folds or add "
+            "regions or patients."
         )
     return codes
 

@@ -8,10 +8,12 @@ import pandas as pd
 from utils.concepts.regression import Regression
 from utils.concepts.scoring import repeated_r2
 from utils.statistics import (
-    group_counts,
+    group_codes,
     grouped_mean_over_deviation,
     mean_over_deviation,
+    percentile_interval,
     permutation_p_value,
+    resample_groups,
     with_false_discovery_rate,
 )
 
@@ -22,7 +24,7 @@ def relevance(
     groups: np.ndarray,
     *,
     directions: int = 500,
-    bootstraps: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Say whether the output depends on the concepts (Graziani et al. 2018).
@@ -35,8 +37,10 @@ def relevance(
     groups : array, (N,)
     directions : int
         Random unit vectors a layer.
-    bootstraps, seed : int
-        Of the interval over groups; the seed also of the directions.
+    resamples : int
+        Resamples of the groups, for the interval.
+    seed : int
+        Seed of the resampling and of the directions.
 
     Returns
     -------
@@ -54,8 +58,8 @@ def relevance(
     ValueError
         If the regressions were made without gradients.
     """
-    codes = np.unique(groups, return_inverse=True)[1]
-    draws = group_counts(codes, bootstraps, seed)
+    codes = group_codes(groups)
+    counts = resample_groups(codes, resamples, seed)
     generator = np.random.default_rng(seed)
     rows = []
     for layer, found in regressions.items():
@@ -71,8 +75,8 @@ def relevance(
         ratio = low = high = br = p_random = p_shuffled = np.full(len(r2), np.nan)
         if np.ptp(slopes, axis=0).max() > 1e-4 * np.abs(slopes).max():
             ratio = mean_over_deviation(s)
-            resampled = grouped_mean_over_deviation(s, codes, draws)
-            low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
+            resampled = grouped_mean_over_deviation(s, codes, counts)
+            low, high = percentile_interval(resampled)
             br = np.maximum(r2, 0) * ratio
             p_random = permutation_p_value(np.abs(ratio), np.abs(random)[:, None])
             if len(found.null_ratio):

@@ -13,14 +13,17 @@ from utils.concepts.regression import (
     check_rows,
     concept_targets,
     cross_fit,
-    group_codes,
+    fold_codes,
+    held_out_r2,
     regress,
 )
 from utils.progress import progress_bar
 from utils.statistics import (
-    group_counts,
+    group_codes,
     grouped_r2,
+    percentile_interval,
     permutation_p_value,
+    resample_groups,
     with_false_discovery_rate,
 )
 
@@ -30,6 +33,13 @@ def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> 
 
     With as many features as patches this is 1 for anything, noise included; it is here to be
     compared with `cross_validated_r2`.
+
+    Parameters
+    ----------
+    features : mapping of str to array, (N, C)
+        By layer.
+    measures : DataFrame, N rows
+        One column per concept.
 
     Returns
     -------
@@ -53,7 +63,18 @@ def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> 
 def cross_validated_r2(
     features: Mapping[str, np.ndarray], measures: pd.DataFrame, groups: np.ndarray, **options
 ) -> pd.DataFrame:
-    """Score the predictions of `regress`, which takes the same arguments: see `r2_table`."""
+    """Score the predictions of `regress`, which takes the same arguments.
+
+    Parameters
+    ----------
+    features, measures, groups, **options
+        See `regress`.
+
+    Returns
+    -------
+    DataFrame
+        See `r2_table`.
+    """
     return r2_table(regress(features, measures, groups, **options), groups)
 
 
@@ -61,7 +82,7 @@ def r2_table(
     regressions: Mapping[str, Regression],
     groups: np.ndarray,
     *,
-    bootstraps: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Score held-out predictions.
@@ -74,8 +95,10 @@ def r2_table(
         From `regress`.
     groups : array, (N,)
         As given there.
-    bootstraps, seed : int
-        Draws of groups, with replacement, for the interval.
+    resamples : int
+        Resamples of the groups, for the interval.
+    seed : int
+        Seed of the resampling.
 
     Returns
     -------
@@ -85,18 +108,18 @@ def r2_table(
         the shuffled concept's R2), ``p`` (one-sided, from the shuffles) and ``q`` (the same, with
         the false discovery rate controlled over the rows, Benjamini and Hochberg 1995).
     """
-    codes = np.unique(groups, return_inverse=True)[1]
-    draws = group_counts(codes, bootstraps, seed)
+    codes = group_codes(groups)
+    counts = resample_groups(codes, resamples, seed)
     rows = []
     for layer, found in regressions.items():
         once = repeated_r2(found, codes, np.ones((1, codes.max() + 1)))[:, 0]
-        spread = repeated_r2(found, codes, draws).mean(axis=0)
-        r2, (low, high) = once.mean(axis=0), np.nanpercentile(spread, [2.5, 97.5], axis=0)
+        spread = repeated_r2(found, codes, counts).mean(axis=0)
+        r2, (low, high) = once.mean(axis=0), percentile_interval(spread)
         deviation = once.std(axis=0, ddof=1) if len(once) > 1 else np.full(len(r2), np.nan)
         null = np.full((2, len(r2)), np.nan)
         p = np.full(len(r2), np.nan)
         if len(found.null_r2):
-            null = np.percentile(found.null_r2, [2.5, 97.5], axis=0)
+            null = percentile_interval(found.null_r2)
             p = permutation_p_value(once[0], found.null_r2)
         columns = ([layer] * len(r2), found.concepts, r2, low, high, deviation, *null, p)
         rows += zip(*columns, strict=True)
@@ -111,10 +134,10 @@ def r2_difference(
     layers: Sequence[str],
     other_layers: Sequence[str] | None = None,
     *,
-    bootstraps: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Compare mean held-out R2 over concepts and layers, on the same draws of groups.
+    """Compare mean held-out R2 over concepts and layers, on the same resamples of groups.
 
     Parameters
     ----------
@@ -123,23 +146,25 @@ def r2_difference(
     groups : array, (N,)
     layers, other_layers : sequence of str
         Whose R2 are averaged; by default the same of both.
-    bootstraps, seed : int
-        Draws of groups.
+    resamples : int
+        Resamples of the groups.
+    seed : int
+        Seed of the resampling.
 
     Returns
     -------
     difference, low, high : float
         `one` minus `other`, with its 95 % interval.
     """
-    codes = np.unique(groups, return_inverse=True)[1]
-    draws = np.vstack([np.ones(codes.max() + 1), group_counts(codes, bootstraps, seed)])
+    codes = group_codes(groups)
+    counts = np.vstack([np.ones(codes.max() + 1), resample_groups(codes, resamples, seed)])
 
     def mean(found: Mapping[str, Regression], names: Sequence[str]) -> np.ndarray:
-        parts = [repeated_r2(found[name], codes, draws).mean(axis=(0, 2)) for name in names]
+        parts = [repeated_r2(found[name], codes, counts).mean(axis=(0, 2)) for name in names]
         return np.mean(parts, axis=0)
 
     difference = mean(one, layers) - mean(other, other_layers or layers)
-    low, high = np.nanpercentile(difference[1:], [2.5, 97.5])
+    low, high = percentile_interval(difference[1:])
     return float(difference[0]), float(low), float(high)
 
 
@@ -155,14 +180,26 @@ def learning_curve(
 ) -> pd.DataFrame:
     """Score regressions that see only a share of the training groups.
 
+    Parameters
+    ----------
+    features, measures, groups, folds
+        As in `regress`.
+    shares : sequence of float
+        Shares of the training groups, in (0, 1]. At least two groups are kept, whatever the share.
+    seed : int
+        Seed of folds and of the order in which groups are added.
+    description : str
+        Label of the progress bar.
+
     Returns
     -------
     DataFrame
-        Columns ``layer``, ``concept``, ``share``, ``patches`` (mean number trained on) and ``r2``,
-        held out on the same patches for every share.
+        Columns ``layer``, ``concept``, ``share``, ``patches`` and ``groups`` (mean numbers trained
+        on) and ``r2``, held out on the same patches for every share. With fewer than four groups
+        the penalty is chosen over as many inner folds as there are groups.
     """
     targets = concept_targets(measures)
-    codes = group_codes(groups, folds, len(targets))
+    codes = fold_codes(groups, folds, len(targets))
     generator = np.random.default_rng(seed)
     split = GroupKFold(folds, shuffle=True, random_state=seed).split(targets, groups=codes)
     splits: dict[float, list] = {share: [] for share in shares}
@@ -171,20 +208,21 @@ def learning_curve(
         for share in shares:
             kept = order[: max(2, round(share * len(order)))]
             splits[share].append((train[np.isin(codes[train], kept)], test))
-    once = np.ones((1, codes.max() + 1))
     rows = []
     for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         for share, parts in splits.items():
-            predicted = cross_fit(x.astype(np.float64), targets, codes, parts, None)[0]
-            r2 = grouped_r2(targets, predicted, codes, once)[0]
+            predicted = cross_fit(x.astype(np.float64), targets, codes, parts).predicted
+            r2 = held_out_r2(targets, predicted, codes)
             patches = np.mean([len(train) for train, _ in parts])
-            rows += [(layer, c, share, patches, v) for c, v in zip(measures, r2, strict=True)]
-    return pd.DataFrame(rows, columns=["layer", "concept", "share", "patches", "r2"])
+            count = np.mean([len(np.unique(codes[train])) for train, _ in parts])
+            where = zip(measures, r2, strict=True)
+            rows += [(layer, concept, share, patches, count, value) for concept, value in where]
+    return pd.DataFrame(rows, columns=["layer", "concept", "share", "patches", "groups", "r2"])
 
 
-def repeated_r2(found: Regression, codes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+def repeated_r2(found: Regression, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """R2 by repeat, draw and concept."""
-    return np.stack([grouped_r2(found.truth, part, codes, draws) for part in found.predicted])
+    return np.stack([grouped_r2(found.truth, part, codes, counts) for part in found.predicted])
 
 
 def _spread(targets: np.ndarray) -> np.ndarray:

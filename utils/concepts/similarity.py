@@ -8,6 +8,7 @@ import pandas as pd
 
 from utils.networks import Model
 from utils.progress import progress_bar
+from utils.statistics import jackknife_error
 
 
 def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
@@ -66,7 +67,7 @@ def cka_by_layer(
                 kept = np.flatnonzero(groups != name)
                 part = np.ix_(kept, kept)
                 left_out.append(_cka(grams[one][part], grams[other][part]))
-            error = np.sqrt((len(names) - 1) * np.var(left_out)) if left_out else np.nan
+            error = jackknife_error(left_out) if left_out else np.nan
             rows.append((one, other, layer, value, value - 1.96 * error, value + 1.96 * error))
     return pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
 
@@ -74,10 +75,14 @@ def cka_by_layer(
 def weight_change(before: Model, after: Model) -> pd.DataFrame:
     """Compare the kernels of two networks of one backbone.
 
+    Parameters
+    ----------
+    before, after : Model
+
     Returns
     -------
     DataFrame
-        A row an analysis layer, of all kernels between the one before it and itself: ``layer``,
+        One row per analysis layer, of all kernels between the one before it and itself: ``layer``,
         ``relative_change`` (norm of the difference over the norm before) and ``cosine`` of the two.
 
     Raises

@@ -2,7 +2,8 @@
 
 import cv2
 import numpy as np
-from skimage.color import rgb2hed
+
+from utils.patches import haematoxylin
 
 
 def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -26,7 +27,7 @@ def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]
     centre = np.exp(-(y[:, None] ** 2 + x**2) / 2)
     noise = np.random.default_rng(seed).normal(size=(count, height, width))
     random = [cv2.GaussianBlur(draw, (0, 0), width / 20) for draw in noise]
-    stain = [cv2.GaussianBlur(rgb2hed(image)[..., 0], (0, 0), 2) for image in images]
+    stain = [cv2.GaussianBlur(haematoxylin(image), (0, 0), 2) for image in images]
 
     def scaled(maps) -> np.ndarray:
         maps = np.float32(maps)

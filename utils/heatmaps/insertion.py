@@ -83,9 +83,18 @@ def insertion_deletion(
 
 
 def curve_areas(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return the area under each curve of `insertion_deletion`, a row a patch and method.
+    """Compute the area under each curve of `insertion_deletion`.
 
-    A good map has a large ``insertion``, a small ``deletion`` and so a large ``difference``.
+    Parameters
+    ----------
+    curves : DataFrame
+        From `insertion_deletion`.
+
+    Returns
+    -------
+    DataFrame
+        One row per patch and method. A good map has a large ``insertion``, a small ``deletion`` and
+        so a large ``difference``.
     """
     keys = ["method", "patch", "group"]
     areas = curves.groupby([*keys, "curve"], sort=False)[["share", "probability"]].apply(

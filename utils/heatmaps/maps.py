@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils.heatmaps.methods import METHODS, WEIGHTED_SUMS
-from utils.networks import Model
+from utils.networks import INPUT, Model
 
 TARGETS = ("tumor", "normal")
 SCORES = ("logit", "probability")
@@ -98,7 +98,20 @@ def explain_layers(
     target: str = "tumor",
     **options,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Compute heat maps of several layers from the same passes: `explain`, by layer and method."""
+    """Compute heat maps of several layers from the same passes.
+
+    Parameters
+    ----------
+    model, images, methods, target, **options
+        As in `explain`.
+    layers : sequence of str
+        Analysis layers with spatial extent.
+
+    Returns
+    -------
+    dict of str to dict of str to array, (N, H, W), float32 in [0, 1]
+        By layer and method.
+    """
     batches = stream(model, images, layers, methods=methods, target=target, **options)
     maps_of_batches, logits = zip(*batches, strict=True)
     against = np.concatenate(logits) < 0 if target == "tumor" else np.concatenate(logits) > 0
@@ -167,17 +180,42 @@ def stream(
     ValueError
         As `explain`.
     """
-    model.check_images(images)
+    layers, methods = _check_options(layers, methods, target, score, modifier, interpolation)
+    model.check_spatial(layers)
+    batches = model.map(
+        _coarse_maps,
+        *(layers, methods, target, score, modifier),
+        images=images,
+        batch_size=batch_size,
+        description="explain",
+    )
+    for coarse, logit in batches:
+        maps = {
+            layer: {
+                name: _fine(coarse[layer][name].numpy(), images.shape[1:3], interpolation)
+                for name in methods
+            }
+            for layer in layers
+        }
+        yield HeatMapBatch(maps, logit.numpy())
+
+
+def _check_options(
+    layers: Sequence[str],
+    methods: Sequence[str],
+    target: str,
+    score: str,
+    modifier: str,
+    interpolation: str,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Raise ValueError unless the options exist and go together; return layers and methods."""
     for name, value in (("methods", methods), ("layers", layers)):
         if isinstance(value, str) or not len(value):
             raise ValueError(f"{name} is {value!r}; expected a list of names.")
-    for name, value, known in (
-        *(("methods", method, METHODS) for method in methods),
-        ("target", target, TARGETS),
-        ("score", score, SCORES),
-        ("modifier", modifier, MODIFIERS),
-        ("interpolation", interpolation, tuple(INTERPOLATIONS)),
-    ):
+    choices = [("methods", method, METHODS) for method in methods]
+    choices += [("target", target, TARGETS), ("score", score, SCORES)]
+    choices += [("modifier", modifier, MODIFIERS), ("interpolation", interpolation, INTERPOLATIONS)]
+    for name, value, known in choices:
         if value not in known:
             raise ValueError(f"{name}: {value!r} is unknown; expected one of {', '.join(known)}.")
     for name in {"gradcam++", "layercam"} & set(methods):
@@ -185,65 +223,50 @@ def stream(
             raise ValueError(f"{name} has no evidence against a target: explain the other target.")
         if score == "probability" and name == "gradcam++":
             raise ValueError("gradcam++ is derived for the exponential of the logit: take logit.")
-    model.check_spatial(layers)
-    size = images.shape[2:0:-1]
-
-    def fine(coarse_maps: np.ndarray) -> np.ndarray:
-        resized = [
-            cv2.resize(m, size, interpolation=INTERPOLATIONS[interpolation]) for m in coarse_maps
-        ]
-        positive = np.maximum(np.stack(resized), 0)  # cubic interpolation overshoots
-        peaks = positive.max(axis=(1, 2), keepdims=True)
-        return np.divide(positive, peaks, out=np.zeros_like(positive), where=peaks > 0)
-
-    layers, methods = tuple(layers), tuple(methods)
-    options = (layers, methods, target, score, modifier)
-    found = model.run(
-        ("heat maps", *options),
-        lambda: _coarse_maps(model, *options),
-        images,
-        batch_size=batch_size,
-        description="explain",
-    )
-    for maps, logit in found:
-        yield HeatMapBatch(
-            {
-                layer: {name: fine(maps[layer][name].numpy()) for name in methods}
-                for layer in layers
-            },
-            logit.numpy(),
-        )
+    return tuple(layers), tuple(methods)
 
 
-def _coarse_maps(model, layers, methods, target, score, modifier) -> Callable:
+def _coarse_maps(
+    model: Model,
+    layers: tuple[str, ...],
+    methods: tuple[str, ...],
+    target: str,
+    score: str,
+    modifier: str,
+) -> Callable:
     """Make the function from a batch to maps of the layers' resolution, and to the logit."""
-    network = model.submodel(layers, logit=True)
     sign = 1.0 if target == "tumor" else -1.0
     modify = {"relu": tf.nn.relu, "absolute": tf.abs, "negate": lambda m: tf.nn.relu(-m)}[modifier]
 
-    def coarse(batch):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(batch)  # records the path though no weight is watched
-            outputs = network(batch, training=False)
-            value = sign * outputs["logit"]
-            if score == "probability":
-                value = tf.sigmoid(value)
-        sources = {layer: outputs[layer] for layer in layers}
-        if "saliency" in methods:
-            sources["input"] = batch
-        gradients = tape.gradient(value, sources)
+    def value(logit: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(sign * logit) if score == "probability" else sign * logit
+
+    sources = (*layers, INPUT) if "saliency" in methods else layers
+    forward_and_backward = model.activations_and_gradients(sources, value)
+
+    def coarse(batch: tf.Tensor) -> tuple[dict[str, dict[str, tf.Tensor]], tf.Tensor]:
+        activations, gradients, logit = forward_and_backward(batch)
         maps = {
             layer: {
-                name: modify(weigh(outputs[layer], gradients[layer]))
+                name: modify(weigh(activations[layer], gradients[layer]))
                 for name, weigh in WEIGHTED_SUMS.items()
                 if name in methods
             }
             for layer in layers
         }
         if "saliency" in methods:
-            saliency = tf.reduce_max(tf.abs(gradients["input"]), axis=-1)
+            saliency = tf.reduce_max(tf.abs(gradients[INPUT]), axis=-1)
             for by_method in maps.values():
                 by_method["saliency"] = saliency
-        return maps, outputs["logit"]
+        return maps, logit
 
     return coarse
+
+
+def _fine(coarse: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    """Upsample maps, ``(n, h, w)``, to height and width, and divide each by its maximum."""
+    flag = INTERPOLATIONS[interpolation]
+    resized = [cv2.resize(heat, size[::-1], interpolation=flag) for heat in coarse]
+    positive = np.maximum(np.stack(resized), 0)  # cubic interpolation overshoots
+    peaks = positive.max(axis=(1, 2), keepdims=True)
+    return np.divide(positive, peaks, out=np.zeros_like(positive), where=peaks > 0)

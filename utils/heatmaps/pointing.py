@@ -5,6 +5,7 @@ Patches of one region or patient resemble each other, so all intervals are over 
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,21 @@ from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 from utils.progress import progress_bar
 from utils.statistics import intervals
 
+
+class Measure(NamedTuple):
+    """What a measure of heat maps is called, and what its values are."""
+
+    title: str
+    unit: str
+
+
 MEASURES = {
-    "pointing": "pointing game: maximum in a neoplastic nucleus",
-    "energy_ratio": "energy in neoplastic nuclei, by their area",
-    "average_precision": "average precision for neoplastic nuclei",
-    "among_nuclei": "average precision among all nuclei",
+    "pointing": Measure("pointing game: maximum in a neoplastic nucleus", "share of patches"),
+    "energy_ratio": Measure(
+        "energy in neoplastic nuclei, by their area", "ratio; 1 is no better than area"
+    ),
+    "average_precision": Measure("average precision for neoplastic nuclei", "average precision"),
+    "among_nuclei": Measure("average precision among all nuclei", "average precision"),
 }
 
 
@@ -46,10 +57,19 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return the share of each map's sum that lies in its mask, ``(N,)``; NaN for all zeros.
+    """Compute the share of each map's sum that lies in its mask.
 
-    The energy-based pointing game of Score-CAM (Wang et al. 2020). A uniform map gets the mask's
-    share of the area.
+    The energy-based pointing game of Score-CAM (Wang et al. 2020).
+
+    Parameters
+    ----------
+    maps : array, (N, H, W)
+    masks : array, (N, H, W), bool
+
+    Returns
+    -------
+    array, (N,), in [0, 1]
+        A uniform map gets the mask's share of the area; NaN for a map of zeros.
     """
     check_masks(maps, masks)
     total = maps.sum(axis=(1, 2), dtype=np.float64)
@@ -60,14 +80,19 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def average_precision(
     maps: np.ndarray, masks: np.ndarray, among: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the average precision of each map as a detector of its mask's pixels, ``(N,)``.
+    """Measure each map as a detector of its mask's pixels.
 
     Parameters
     ----------
     maps : array, (N, H, W)
     masks : array, (N, H, W), bool
     among : array, (N, H, W), bool, optional
-        Pixels that count; by default all. NaN where these are all inside, or all outside.
+        Pixels that count; by default all.
+
+    Returns
+    -------
+    array, (N,), in [0, 1]
+        Average precision; NaN where the pixels that count are all inside, or all outside.
     """
     check_masks(maps, masks)
     among = np.ones_like(masks) if among is None else among
@@ -81,6 +106,16 @@ def average_precision(
 
 def annotated(patches: PatchSet, *, least: float = 0.02) -> PatchSet:
     """Keep the patches with a type for every pixel and this share of neoplastic area or more.
+
+    Parameters
+    ----------
+    patches : PatchSet
+    least : float
+        Smallest share of neoplastic area, in [0, 1].
+
+    Returns
+    -------
+    PatchSet
 
     Raises
     ------
@@ -104,9 +139,21 @@ def network_maps(
     *,
     methods: Sequence[str] = METHODS,
 ) -> dict[tuple[str, str, str], np.ndarray]:
-    """Explain the tumor evidence of several networks, by network, method and layer.
+    """Explain the tumor evidence of several networks.
 
-    ``saliency`` is that of the layer ``input``, once a network.
+    Parameters
+    ----------
+    networks : mapping of str to Model
+    images : array, (N, H, W, 3), uint8
+    layers : sequence of str
+        Analysis layers.
+    methods : sequence of str
+        See `explain`.
+
+    Returns
+    -------
+    dict of (network, method, layer) to array, (N, H, W), float32 in [0, 1]
+        ``saliency`` is that of the layer ``input``, once per network.
     """
     maps = {}
     for network, model in networks.items():

@@ -2,17 +2,17 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
-from skimage.color import hed2rgb, rgb2hed
 from skimage.metrics import structural_similarity
 
 from utils.heatmaps.maps import DeadMaps
-from utils.networks import Model
-from utils.patches import PatchSet
+from utils.networks import Model, randomise
+from utils.patches import PatchSet, change_stains
 from utils.progress import progress_bar
 
 OTHER_PATCH = "another patch"  # the baseline of similarity: maps that have nothing in common
@@ -50,19 +50,18 @@ def cascading_randomisation(
         where one of the maps is constant, such as all zeros.
     """
     original = explain(model, patches.images)
-    copy = keras.models.clone_model(model.network)
-    copy.set_weights(model.network.get_weights())
-    broken = Model(copy, model.backbone, "randomised", "", "", model.preprocesses)
+    broken = replace(model.copy(), weights="randomised", origin="", sha256="")
+    network = broken.network
     others = _of_another_group(patches.groups)
     rows = _rows(OTHER_PATCH, original, {name: heat[others] for name, heat in original.items()})
     for name in progress_bar([*reversed(layers), NOTHING], desc="randomise", unit="stage"):
         kept: set[str] = set()
         if name != NOTHING:
-            upstream = keras.Model(copy.inputs, broken.layer(name).output)
+            upstream = keras.Model(network.inputs, broken.layer(name).output)
             kept = {layer.name for layer in upstream.layers}
-        for place, layer in enumerate(copy.layers):
+        for place, layer in enumerate(network.layers):
             if layer.name not in kept:
-                _randomise(layer, 100_003 * seed + place)
+                randomise(layer, 100_003 * seed + place)
         with warnings.catch_warnings(action="ignore", category=DeadMaps):  # NaN says it
             rows += _rows(name, original, explain(broken, patches.images))
     return _similarity_table(rows, "kept_up_to", patches)
@@ -89,13 +88,10 @@ def stability(
     """
     images = patches.images
     factors = np.random.default_rng(seed).normal(1, jitter, (len(images), 1, 1, 3))
-    stained = np.stack(
-        [hed2rgb(rgb2hed(image) * factor) for image, factor in zip(images, factors, strict=True)]
-    )
     changes: dict[str, tuple[np.ndarray, Callable]] = {
         "left-right flip": (images[:, :, ::-1], lambda maps: maps[:, :, ::-1]),
         "up-down flip": (images[:, ::-1], lambda maps: maps[:, ::-1]),
-        "stain jitter": (np.uint8(np.round(255 * stained)), lambda maps: maps),
+        "stain jitter": (change_stains(images, factors), lambda maps: maps),
     }
     original = explain(model, images)
     others = _of_another_group(patches.groups)
@@ -107,7 +103,17 @@ def stability(
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Return rank correlation and structural similarity of two maps; NaN if one is constant."""
+    """Compare two maps.
+
+    Parameters
+    ----------
+    one, other : array, (H, W), in [0, 1]
+
+    Returns
+    -------
+    spearman, ssim : float
+        Rank correlation and structural similarity; NaN if one map is constant.
+    """
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return np.nan, np.nan
     return (
@@ -117,7 +123,12 @@ def similarity(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 
 def check_patches(patches: PatchSet) -> None:
-    """Raise ValueError unless there are tumor patches of two groups or more, to be compared."""
+    """Raise ValueError unless there are tumor patches of two groups or more, to be compared.
+
+    Parameters
+    ----------
+    patches : PatchSet
+    """
     _of_another_group(patches.groups[patches.labels == 1])
 
 
@@ -145,19 +156,3 @@ def _rows(label: str, original: Maps, changed: Maps) -> list[tuple]:
 def _similarity_table(rows: list[tuple], label: str, patches: PatchSet) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["method", label, "patch", "spearman", "ssim"])
     return table.assign(group=patches.groups[table["patch"]])
-
-
-def _randomise(layer: keras.Layer, seed: int) -> None:
-    """Set a layer's weights to what they are before any training."""
-    if not isinstance(layer, (keras.layers.Dense, keras.layers.BatchNormalization)) and not hasattr(
-        layer, "kernel_size"
-    ):
-        return  # such as the statistics of a normalisation of the input
-    for variable in layer.weights:
-        if "kernel" in variable.name:
-            start = keras.initializers.GlorotUniform(seed=seed)
-        elif variable.name in ("gamma", "moving_variance"):
-            start = keras.initializers.Ones()
-        else:
-            start = keras.initializers.Zeros()
-        variable.assign(start(variable.shape))

@@ -1,10 +1,9 @@
 """Any Keras network as a Lucid model."""
 
-import ctypes.util  # noqa: F401  Lucid's OpenGL renderer uses it without importing it
-import difflib
 import functools
-import inspect
 import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,6 +12,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from utils.lucid_bridge.tensorflow1 import import_lucid, tf1
+from utils.networks import flatten, is_flat, nearest_names
 
 
 def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
@@ -45,7 +45,7 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
     _check_network(network)
     name, (height, width), aliases = network.name, network.input_shape[1:3], {}
     if backbone is not None:
-        name = f"{model.weights}_{backbone.name}"
+        name = f"{Path(model.weights).name}_{backbone.name}"
         height, width = height or backbone.default_size, width or backbone.default_size
         low, high = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
         # Plain numbers where they suffice, since that is what users of Lucid expect to find.
@@ -69,7 +69,7 @@ def _check_network(network: Any) -> None:
             "keras.Model(inputs, outputs)."
         )
     shapes = [tuple(tensor.shape) for tensor in network.inputs]
-    for layer in network._flatten_layers(include_self=False):
+    for layer in _layers(network):
         if type(layer).__module__.partition(".")[0] != "keras":
             raise ValueError(
                 f"layer {layer.name!r} is of the custom class {type(layer).__name__}; expected "
@@ -95,47 +95,47 @@ def _check_network(network: Any) -> None:
         )
 
 
-def _run(network: keras.Model, inputs: tf.Tensor, found: dict[str, tuple]) -> tf.Tensor:
-    """Run a network in inference mode and note operations and outputs by name in `found`.
-
-    Networks nested in it are entered; a name that is taken is put behind that of its network.
-    """
-
-    def recorded(operation):
-        def call(*args, **kwargs):
-            if isinstance(operation, keras.Model):
-                return _run(operation, args[0], found)
-            if "training" in inspect.signature(operation.call).parameters:
-                kwargs["training"] = False
-            output = operation(*args, **kwargs)
-            # Without a number of channels, as after Flatten of an image of any size, none is shown.
-            if tf.is_tensor(output) and (output.shape.rank or 0) > 1 and output.shape[-1]:
-                name = operation.name
-                while name in found:
-                    name = f"{network.name}/{name}"
-                found[name] = operation, output
-            return output
-
-        return call
-
-    # On TensorFlow's tensors: Keras' symbolic ones would add nodes to the user's network. A model
-    # of the same inputs and outputs makes a graph of a sequential network too.
-    graph = keras.Model(network.inputs, network.outputs)
-    return graph._run_through_graph(inputs, operation_fn=recorded)
+def _layers(network: keras.Model) -> Iterator[keras.Layer]:
+    """Give all layers of a network and of those nested in it."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
 
 
-def _zoo_names(found: dict[str, tuple]) -> dict[str, str]:
+def _graph(network: keras.Model) -> keras.Model:
+    """Make a flat model of what each operation of a network computes, by its name."""
+    if is_flat(network):
+        flat = keras.Model(network.inputs[0], network.outputs)  # makes a graph of a Sequential
+    else:
+        flat = flatten(network)
+    outputs = {
+        operation.name: operation.output
+        for operation in flat.operations
+        # Without a number of channels, as after Flatten of an image of any size, none is shown.
+        if isinstance(operation.output, keras.KerasTensor)
+        and not isinstance(operation, keras.layers.InputLayer)
+        and len(operation.output.shape) > 1
+        and operation.output.shape[-1]
+    }
+    return keras.Model(flat.inputs[0], outputs)
+
+
+def _zoo_names(operations: Mapping[str, keras.Operation]) -> dict[str, str]:
     """Map Keras' layer names to those of Lucid's model zoo, if the network is an InceptionV3.
 
-    The stem is a chain, so that its activations are the first five to run. By name they cannot be
-    found: Keras numbers them by what else the process has built.
+    The stem is a chain, so that its activations are the first five of the graph. By name they
+    cannot be found: Keras numbers them by what else the process has built.
     """
-    stem = [name for name, (op, _) in found.items() if isinstance(op, keras.layers.Activation)][:5]
+    stem = [n for n, op in operations.items() if isinstance(op, keras.layers.Activation)][:5]
     keras_names = [*stem, *(f"mixed{i}" for i in range(11)), "predictions"]
     zoo = import_lucid().modelzoo.vision_models.InceptionV3_slim.layers
-    layers = {name: layer for name, layer in zip(keras_names, zoo, strict=False) if name in found}
+    layers = {
+        name: layer for name, layer in zip(keras_names, zoo, strict=False) if name in operations
+    }
     is_inception = "mixed0" in layers and all(
-        found[name][1].shape[-1] == layer.depth
+        operations[name].output.shape[-1] == layer.depth
         for name, layer in layers.items()
         if name != "predictions"  # which have one class more in the model zoo
     )
@@ -144,17 +144,18 @@ def _zoo_names(found: dict[str, tuple]) -> dict[str, str]:
 
 def _freeze(network: keras.Model) -> tuple[tf1.GraphDef, dict[str, tuple[str, tf.Tensor]]]:
     """Make a constant graph, and map Keras' layer names to Lucid's name and the tensor."""
-    layers = {}
+    graph = _graph(network)
+    operations = {op.name: op for op in graph.operations if op.name in graph.output}
+    zoo_names, layers = _zoo_names(operations), {}
 
     def forward(images):
-        found = {}
         with tf.name_scope("keras"):  # leaves the layers' names to their outputs
-            _run(network, images, found)
-        zoo_names = _zoo_names(found)
-        for name, (_, output) in found.items():
+            computed = graph(images, training=False)
+        for name in operations:
             lucid_name = zoo_names.get(name, name)
             # In single precision, whatever the policy: the constants in Lucid's objectives are.
-            layers[name] = lucid_name, tf.identity(tf.cast(output, tf.float32), name=lucid_name)
+            output = tf.cast(computed[name], tf.float32)
+            layers[name] = lucid_name, tf.identity(output, name=lucid_name)
         return [tensor for _, tensor in layers.values()]
 
     # Height and width stay open: Lucid's transformations change them at every step.
@@ -199,12 +200,10 @@ def _keras_model_class() -> type:
         def get_layer(self, name):
             """Return a layer by any of its names."""
             if name not in self._by_name:
-                folded = {known.lower().replace("_", ""): known for known in self._by_name}
-                wanted = name.lower().replace("_", "")
-                near = difflib.get_close_matches(wanted, folded, n=5, cutoff=0.4) or list(folded)
+                near = nearest_names(name, self._by_name) or list(self._by_name)
                 raise ValueError(
                     f"{self.name} has no layer {name!r}; the nearest are "
-                    f"{[folded[key] for key in near[:5]]}: take one of "
+                    f"{near[:5]}: take one of "
                     "[layer.name for layer in model.layers]."
                 )
             return self._by_name[name]

@@ -1,6 +1,5 @@
 """Rendering, objectives and activations with Lucid, reproducibly."""
 
-import ctypes.util  # noqa: F401  Lucid's OpenGL renderer uses it without importing it
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -132,6 +131,10 @@ def aligned_images(size: int, batch: int) -> tf.Tensor:
         Height and width in pixels; what is shared has a quarter of it.
     batch : int
         Number of images.
+
+    Returns
+    -------
+    tf.Tensor, (batch, size, size, 3), in [0, 1]
     """
     param, shape = import_lucid().optvis.param, (batch, size, size, 3)
     coarse = max(1, size // 4)
@@ -171,7 +174,7 @@ def evaluate(model: Any, objective: Any, images: np.ndarray) -> np.ndarray:
 
 
 def activations(model: Any, images: np.ndarray, layer: str) -> np.ndarray:
-    """Return what a layer computes from images, ``(N, h, w, C)`` or ``(N, C)``, through Lucid.
+    """Compute a layer's activations of images, through Lucid.
 
     Parameters
     ----------
@@ -179,5 +182,9 @@ def activations(model: Any, images: np.ndarray, layer: str) -> np.ndarray:
         As in `evaluate`.
     layer : str
         Any name of the layer.
+
+    Returns
+    -------
+    array, (N, h, w, C) or (N, C), float32
     """
     return evaluate(model, lambda tensors: tensors(layer), images)

@@ -1,7 +1,7 @@
 """Which network with which weights: backbones, checkpoints, finetuning and features."""
 
-from utils.networks.backbones import BACKBONES, Backbone, get_backbone
-from utils.networks.checkpoints import unfold
+from utils.networks.backbones import BACKBONES, Backbone, get_backbone, nearest_names
+from utils.networks.checkpoints import flatten, is_flat
 from utils.networks.features import (
     constant_share,
     layer_features,
@@ -10,18 +10,20 @@ from utils.networks.features import (
 from utils.networks.finetuned import evaluate, finetuned_model, held_out_patches, load_finetuned
 from utils.networks.finetuning import augment, finetune
 from utils.networks.heads import add_head, tumor_logit
-from utils.networks.model import Model
+from utils.networks.model import INPUT, Model
+from utils.networks.pretrained import WeightsUnavailable
 from utils.networks.probe import linear_probe
 from utils.networks.weights import (
-    WeightsUnavailable,
     choose_backbone,
     finetuned_paths,
     load_model,
     make_deterministic,
+    randomise,
 )
 
 __all__ = [
     "BACKBONES",
+    "INPUT",
     "Backbone",
     "Model",
     "WeightsUnavailable",
@@ -33,14 +35,17 @@ __all__ = [
     "finetune",
     "finetuned_model",
     "finetuned_paths",
+    "flatten",
     "get_backbone",
     "held_out_patches",
+    "is_flat",
     "layer_features",
     "layer_features_and_gradients",
     "linear_probe",
     "load_finetuned",
     "load_model",
     "make_deterministic",
+    "nearest_names",
+    "randomise",
     "tumor_logit",
-    "unfold",
 ]

@@ -6,11 +6,14 @@ such a layer is found by its position in the network, never by its number.
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
+
+from utils.networks.pretrained import densenet121_weights, inceptionv3_weights
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Backbone:
     cam_layers : tuple of str
         Layers behind a ReLU, from the middle to the last, at which class activation maps are
         compared; Grad-CAM++ and LayerCAM assume activations that are not negative.
+    pretrained : callable, optional
+        Finds the ImageNet weights: returns the path of a Keras weights file and its origin.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Backbone:
     visualised_layers: tuple[str, ...]
     cam_layer: str
     cam_layers: tuple[str, ...] = ()
+    pretrained: Callable[[], tuple[Path, str]] | None = None
 
     def build(self, input_size: int | None = None) -> keras.Model:
         """Build the convolutional part, ending in the last feature map, with Keras' initial values.
@@ -119,7 +125,7 @@ class Backbone:
         if found is not None:
             return found
         known = [*self.layers, *by_name]
-        nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or list(self.layers)
+        nearest = nearest_names(name, known) or list(self.layers)
         raise ValueError(
             f"{self.title} has no layer {name!r}. Nearest: {', '.join(nearest)}. "
             f"Analysis layers: {', '.join(self.layers)}."
@@ -155,6 +161,7 @@ INCEPTIONV3 = Backbone(
     ),
     cam_layer="mixed7c",
     cam_layers=("mixed6a", "mixed7a", "mixed7c"),
+    pretrained=inceptionv3_weights,
 )
 # Huang et al. (2017) count dense blocks and transitions; a block ends in its last concatenation.
 DENSENET121 = Backbone(
@@ -183,12 +190,21 @@ DENSENET121 = Backbone(
     ),
     cam_layer="dense4",
     cam_layers=("pool3_relu", "pool4_relu", "dense4"),  # the first two open the transitions
+    pretrained=densenet121_weights,
 )
 BACKBONES: dict[str, Backbone] = {b.name: b for b in (INCEPTIONV3, DENSENET121)}
 
 
 def get_backbone(name: str | Backbone) -> Backbone:
     """Return the backbone of this name (or the backbone itself).
+
+    Parameters
+    ----------
+    name : str or Backbone
+
+    Returns
+    -------
+    Backbone
 
     Raises
     ------
@@ -200,3 +216,21 @@ def get_backbone(name: str | Backbone) -> Backbone:
     if name not in BACKBONES:
         raise ValueError(f"backbone is {name!r}; known backbones: {', '.join(BACKBONES)}.")
     return BACKBONES[name]
+
+
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """Find the names that are most like a wrong one, ignoring case and underscores.
+
+    Parameters
+    ----------
+    name : str
+    known : iterable of str
+
+    Returns
+    -------
+    list of str
+        At most five, the nearest first; empty where nothing is alike.
+    """
+    folded = {other.lower().replace("_", ""): other for other in known}
+    wanted = name.lower().replace("_", "")
+    return [folded[key] for key in difflib.get_close_matches(wanted, folded, n=5, cutoff=0.4)]

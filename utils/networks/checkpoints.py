@@ -9,6 +9,7 @@ import keras
 
 from utils.networks.backbones import Backbone
 from utils.networks.heads import add_head, tumor_logit
+from utils.networks.pretrained import first_line
 
 # Class names, or how they start: layers without effect in inference, and layers that may precede a
 # backbone's first convolution without changing the range of the values.
@@ -16,42 +17,85 @@ _TRAINING_ONLY = ("Random", "Dropout", "SpatialDropout", "GaussianNoise", "Gauss
 _TRANSPARENT = ("InputLayer", "ZeroPadding2D", "Identity", "Resizing", "CenterCrop")
 
 
-def unfold(network: keras.Model) -> keras.Model:
+def flatten(network: keras.Model) -> keras.Model:
     """Copy a model with nested models into one flat graph with the same outputs.
 
     Transfer learning as in Keras' guide leaves the backbone as a single layer, whose inner
-    activations are not connected to the model's input. The copy's are. Layers that act in training
-    only (dropout, random augmentation) are left out.
+    activations are not connected to the model's input. In the copy they are.
 
     Parameters
     ----------
     network : keras.Model
-        Sequential or functional, left as it is.
+        Sequential or functional, with one image input and one output; neither it nor its layers
+        are changed.
+
+    Returns
+    -------
+    keras.Model
+        Layers that act in training only (dropout, random augmentation) are left out. A name that
+        occurs twice is put behind that of its model.
     """
-
-    def call(layer, *args, **kwargs):
-        if type(layer).__name__.startswith(_TRAINING_ONLY):
-            return args[0]
-        inner = getattr(layer, "_functional", layer)  # what a Sequential wraps
-        if isinstance(inner, keras.Model):
-            return run(inner, args[0])
-        return layer(*args, **kwargs)
-
-    def run(model, inputs):
-        # Keras has no public way to replay a functional graph on tensors that lie in another one.
-        return model._run_through_graph(inputs, operation_fn=lambda op: op, call_fn=call)
-
-    functional = getattr(network, "_functional", network)
-    if not hasattr(functional, "_run_through_graph") or len(network.inputs) != 1:
+    if len(getattr(network, "inputs", None) or []) != 1:
         raise ValueError(
-            f"network is a {type(network).__name__} with {len(network.inputs or [])} inputs; "
-            "expected a functional or Sequential Keras model with one image input."
+            f"network is a {type(network).__name__} with "
+            f"{len(getattr(network, 'inputs', None) or [])} inputs; expected a functional or "
+            "Sequential Keras model with one image input."
         )
+    copies: dict[int, tuple[keras.Operation, keras.Operation]] = {}
     image = keras.Input(network.input_shape[1:])
-    flat = keras.Model(image, run(functional, image))
-    copy = keras.models.clone_model(flat)
-    copy.set_weights(flat.get_weights())
-    return copy
+    flat = keras.Model(image, _replay(network, image, copies))
+    for original, copy in copies.values():
+        if getattr(original, "weights", None):
+            copy.set_weights(original.get_weights())
+    return flat
+
+
+def is_flat(network: keras.Model) -> bool:
+    """Say whether `flatten` would change nothing.
+
+    Parameters
+    ----------
+    network : keras.Model
+
+    Returns
+    -------
+    bool
+    """
+    return not any(
+        isinstance(layer, keras.Model) or type(layer).__name__.startswith(_TRAINING_ONLY)
+        for layer in network.layers
+    )
+
+
+def _replay(network: keras.Model, image: keras.KerasTensor, copies: dict) -> keras.KerasTensor:
+    """Connect copies of a network's layers, entering nested networks, to a tensor."""
+    output = image
+
+    def clone(operation: keras.Operation) -> keras.Operation:
+        if isinstance(operation, keras.Model):
+            return operation  # `call` enters it
+        if id(operation) not in copies:
+            config = operation.get_config()
+            while any(copy.name == config["name"] for _, copy in copies.values()):
+                config["name"] = f"{network.name}_{config['name']}"
+            copies[id(operation)] = operation, operation.__class__.from_config(config)
+        return copies[id(operation)][1]
+
+    def call(operation: keras.Operation, *args, **kwargs):
+        nonlocal output
+        if isinstance(operation, keras.Model):
+            output = _replay(operation, args[0], copies)
+        elif type(operation).__name__.startswith(_TRAINING_ONLY):
+            output = args[0]
+        else:
+            output = operation(*args, **kwargs)
+        return output
+
+    functional = keras.Model(network.inputs[0], network.outputs[0])  # of a Sequential, too
+    keras.models.clone_model(
+        functional, input_tensors=image, clone_function=clone, call_function=call
+    )
+    return output  # calls come in the order of the graph, and the last one makes its only output
 
 
 def read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]:
@@ -60,15 +104,22 @@ def read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]:
         raise ValueError(f"{path} ends in {path.suffix!r}; expected .keras, .weights.h5 or .h5.")
     if path.suffix == ".keras" or _is_whole_model(path):
         try:
-            network = unfold(keras.models.load_model(path, compile=False))
+            network = flatten(keras.models.load_model(path, compile=False))
         except (TypeError, KeyError, AttributeError, OSError) as error:
             raise ValueError(
                 f"{path} cannot be read as a Keras model ({first_line(error)}): save its weights "
                 "alone and give those."
             ) from error
+        _check_channels(network, path, backbone)
     else:
         network = add_head(backbone.build(), _head_units(path, backbone))
         load_weights_file(network, path, backbone)
+    tumor_logit(network)
+    return network, _preprocesses(network)
+
+
+def _check_channels(network: keras.Model, path: Path, backbone: Backbone) -> None:
+    """Raise ValueError unless the analysis layers of a foreign model have the right channels."""
     reference = backbone.build()
     for name in backbone.layers:
         expected = backbone.layer(reference, name).output.shape[-1]
@@ -83,8 +134,6 @@ def read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]:
                 f"{path} is not a {backbone.title}: {name} has {found} channels, not {expected}. "
                 "Give its own backbone."
             )
-    tumor_logit(network)
-    return network, _preprocesses(network)
 
 
 def load_weights_file(network: keras.Model, path: Path, backbone: Backbone) -> None:
@@ -153,8 +202,3 @@ def _preprocesses(network: keras.Model) -> bool:
         if not type(operation).__name__.startswith(_TRANSPARENT):
             return True
     return False
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says first, for use in another message."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:200]

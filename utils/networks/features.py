@@ -59,7 +59,12 @@ def layer_features_and_gradients(
     batch_size: int = 32,
     cache: str | Path | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Compute `layer_features` and what a shift of each of them does to the logit, in one pass.
+    """Compute `layer_features`, and the logit's derivative with respect to each, in one pass.
+
+    Parameters
+    ----------
+    model, images, layers, batch_size, cache
+        As in `layer_features`.
 
     Returns
     -------
@@ -79,14 +84,9 @@ def layer_features_and_gradients(
 
 def _pooled(model, images, layers, batch_size, cache, make) -> dict[str, dict[str, np.ndarray]]:
     layers = list(layers or model.backbone.layers)
-    model.check_images(images)
     model.check_spatial(layers)
-    batches = model.run(
-        (make.__name__, *layers),
-        lambda: make(model, layers),
-        images,
-        batch_size=batch_size,
-        description=model.title,
+    batches = model.map(
+        make, *layers, images=images, batch_size=batch_size, description=model.title
     )
     if cache is None:
         parts = list(batches)
@@ -127,7 +127,7 @@ def _cache_path(model, images, layers, cache, make) -> Path:
     return Path(cache) / f"{model.backbone.name}-{digest.hexdigest()[:24]}.h5"
 
 
-def _pool_activations(model, layers):
+def _pool_activations(model, *layers):
     network = model.submodel(layers)
 
     def pool(batch):
@@ -137,16 +137,13 @@ def _pool_activations(model, layers):
     return pool
 
 
-def _pool_activations_and_gradients(model, layers):
-    network = model.submodel(layers, logit=True)
+def _pool_activations_and_gradients(model, *layers):
+    forward_and_backward = model.activations_and_gradients(layers)
 
     def pool(batch):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(batch)  # records the path though no weight is watched
-            outputs = network(batch, training=False)
-        gradients = tape.gradient(outputs["logit"], {name: outputs[name] for name in layers})
+        activations, gradients, _ = forward_and_backward(batch)
         return {
-            "features": {name: tf.reduce_mean(outputs[name], axis=(1, 2)) for name in layers},
+            "features": {name: tf.reduce_mean(activations[name], axis=(1, 2)) for name in layers},
             "gradients": {name: tf.reduce_sum(gradients[name], axis=(1, 2)) for name in layers},
         }
 
@@ -154,5 +151,16 @@ def _pool_activations_and_gradients(model, layers):
 
 
 def constant_share(features: Mapping[str, np.ndarray]) -> pd.Series:
-    """Return the share of each layer's channels that are the same for every patch."""
+    """Compute the share of each layer's channels that are the same for every patch.
+
+    Parameters
+    ----------
+    features : mapping of str to array, (N, C)
+        By layer.
+
+    Returns
+    -------
+    Series
+        Share in [0, 1], by layer.
+    """
     return pd.Series({layer: np.mean(np.ptp(x, axis=0) == 0) for layer, x in features.items()})

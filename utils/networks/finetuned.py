@@ -1,12 +1,9 @@
 """The finetuned network with its manifest: made once, checked, and what was held out."""
 
 import json
-import platform
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 from filelock import FileLock
 from sklearn.metrics import accuracy_score, roc_auc_score
 
@@ -16,6 +13,7 @@ from utils.networks.finetuning import finetune
 from utils.networks.model import Model
 from utils.networks.weights import MODELS_FOLDER, finetuned_paths, load_model
 from utils.patches import PatchSet, load_sample
+from utils.versions import versions
 
 
 def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
@@ -109,11 +107,7 @@ def finetuned_model(
                 "pretrained_origin": pretrained.origin,
                 "held_out": sorted({str(group) for group in test.groups}),
                 "metrics": evaluate(test, model.predict(test.images)),
-                "versions": {
-                    "python": platform.python_version(),
-                    "tensorflow": tf.__version__,
-                    "keras": keras.__version__,
-                },
+                "versions": versions(),
             }
             with whole_file(manifest_path) as scratch:
                 scratch.write_text(json.dumps(manifest, indent=1) + "\n")
@@ -160,14 +154,18 @@ def held_out_patches(
 def load_finetuned(
     weights: str | Path = "finetuned", backbone: str | Backbone = "inceptionv3"
 ) -> Model:
-    """Load a finetuned network: a checkpoint of one's own, or the sample's, made where missing.
+    """Load a finetuned network: a user's checkpoint, or the sample's, which is trained if missing.
 
     Parameters
     ----------
     weights : str or Path
-        ``finetuned``, or a path as in `utils.networks.load_model`.
+        ``finetuned``, or a path as in `load_model`.
     backbone : str or Backbone
         ``inceptionv3`` or ``densenet121``.
+
+    Returns
+    -------
+    Model
     """
     if weights == "finetuned":
         return finetuned_model(backbone)[0]

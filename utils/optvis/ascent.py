@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils.networks import Model
-from utils.optvis import tabulation
-from utils.optvis import transform as transform_module
+from utils.optvis import tabulation, transform
 from utils.optvis.objectives import INPUT, LOGIT, Objective
 from utils.optvis.param import Image
 from utils.optvis.preparation import architecture, prepare_network
@@ -60,37 +59,43 @@ class Ascent:
         model: Model,
         objectives: Sequence[Objective],
         images: Image,
-        move: transform_module.Transform,
+        move: transform.Transform,
         optimizer: keras.optimizers.Optimizer,
         *,
         batch_size: int = BATCH_SIZE,
         last_relus: str = "redirected",
         dtype: str = "float32",
     ):
+        layers = tabulation.layers(objectives)
         self.traces = 0
-        self._copy = lambda model: prepare_network(
-            model, tabulation.layers(objectives), last_relus=last_relus, dtype=dtype
+        self._prepare = lambda model: prepare_network(
+            model, layers, last_relus=last_relus, dtype=dtype
         )
         self._move, self._optimizer = move, optimizer
         self._preprocesses = model.preprocesses
         self._kinds, rows = tabulation.tabulate(objectives)
         _check(model, objectives, images, move)
         self.batches = _batches(objectives, images, batch_size)
-        self._network = self._copy(model) if tabulation.layers(objectives) else None
+        self._network = self._prepare(model) if layers else None
         count = len(self.batches[0])
         starts = [v[:count] if v.shape[0] == images.batch else v for v in images.variables]
         self._variables = [tf.Variable(start) for start in starts]
         optimizer.build(self._variables)
         self._optimizer_start = [variable.numpy() for variable in optimizer.variables]
+        self._step = self._compile(model, images, rows)
+        self._pixels = lambda: images.render(self._variables)
+
+    def _compile(self, model: Model, images: Image, rows: Sequence[tuple]) -> Callable:
+        """Make the function that takes a step and returns the objectives before it."""
+        count = len(self.batches[0])
         specs = [
             tuple(tf.TensorSpec((None, *column.shape[1:]), column.dtype) for column in row)
             for row in rows
         ]
-
         # Preprocessing is affine, and cheaper as one product and one sum.
         black, white = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
 
-        @tf.function(input_signature=[specs, tf.TensorSpec((count, move.numbers))])
+        @tf.function(input_signature=[specs, tf.TensorSpec((count, self._move.numbers))])
         def step(rows, uniform):
             self.traces += 1  # runs when the graph is traced, not when it is run
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -98,19 +103,18 @@ class Ascent:
                 pixels = images.render(self._variables)
                 activations = {INPUT: pixels}
                 if self._network is not None:
-                    moved = transform_module.apply(pixels, move, uniform)
+                    moved = transform.apply(pixels, self._move, uniform)
                     activations |= self._network(moved * (white - black) + black, training=False)
                 value = tabulation.values(self._kinds, rows, activations, count)
                 loss = -tf.reduce_sum(value)
-            optimizer.apply(tape.gradient(loss, self._variables), self._variables)
+            self._optimizer.apply(tape.gradient(loss, self._variables), self._variables)
             return value
 
-        self._step = step
-        self._pixels = lambda: images.render(self._variables)
+        return step
 
     def load(self, model: Model) -> bool:
         """Exchange the network for one of the same architecture; else do nothing, return False."""
-        copy = self._copy(model)
+        copy = self._prepare(model)
         same = architecture(copy) == architecture(self._network)
         if not same or model.preprocesses != self._preprocesses:
             return False
@@ -127,51 +131,48 @@ class Ascent:
         rates: Sequence[float] | None = None,
         tick: Callable[[], None] = lambda: None,
     ) -> Rendering:
-        """Ascent from where `images` are; see `ascend`.
+        """Continue from the current images; see `ascend`.
 
         Parameters
         ----------
+        objectives, images, thresholds, seed
+            As in `ascend`.
         rates : sequence of float, optional
             Learning rate of each step, in place of the optimizer's own.
         tick : callable
             Called after every step of every batch.
+
+        Returns
+        -------
+        Rendering
         """
         kinds, rows = tabulation.tabulate(objectives)
         if kinds != self._kinds:
             raise ValueError("the objectives differ in kind from those this was compiled for.")
         values = [variable.numpy() for variable in images.variables]
-        own = [len(value) == images.batch for value in values]
+        single = [len(value) == images.batch for value in values]  # not shared by all images
         kept = np.zeros((len(thresholds), images.batch, *images.size, 3), np.float32)
         history = np.full((thresholds[-1], images.batch), np.nan, np.float32)
         done = 0
         for batch in self.batches:
-            starts = [v[batch] if mine else v for v, mine in zip(values, own, strict=True)]
+            starts = [v[batch] if alone else v for v, alone in zip(values, single, strict=True)]
             _assign(self._variables, starts)
             _assign(self._optimizer.variables, self._optimizer_start)
             numbers = tabulation.select(rows, batch)
-            reached, interrupted = 0, False
+            interrupted = False
             try:
                 for number in range(1, thresholds[-1] + 1):
-                    if rates is not None:
-                        self._optimizer.learning_rate.assign(rates[number - 1])
-                    uniform = transform_module.draw(self._move, seed + batch, number)
-                    history[number - 1, batch] = self._step(numbers, uniform).numpy()
-                    if not np.isfinite(history[number - 1, batch]).all():
-                        rate = float(self._optimizer.learning_rate)
-                        raise FloatingPointError(
-                            f"objectives {history[number - 1, batch]} at step {number}, with "
-                            f"learning rate {rate:g}, seed {seed}, size {images.size}: lower the "
-                            "learning rate, or look for NaN in the network's weights."
-                        )
+                    rate = None if rates is None else rates[number - 1]
+                    found = self._take_step(numbers, seed + batch, number, rate)
+                    history[number - 1, batch] = found
                     if number in thresholds:
-                        kept[reached, batch] = self._pixels().numpy()
-                        reached += 1
+                        kept[thresholds.index(number), batch] = self._pixels().numpy()
                     tick()
             except KeyboardInterrupt:
-                kept[reached:, batch] = self._pixels().numpy()
+                kept[np.searchsorted(thresholds, number) :, batch] = self._pixels().numpy()
                 interrupted = True
-            for value, variable, mine in zip(values, self._variables, own, strict=True):
-                value[batch if mine else 0] = variable.numpy() if mine else variable.numpy()[0]
+            for value, variable, alone in zip(values, self._variables, single, strict=True):
+                value[batch if alone else 0] = variable.numpy() if alone else variable.numpy()[0]
             done = batch.max() + 1
             if interrupted:
                 warnings.warn(
@@ -182,6 +183,21 @@ class Ascent:
                 break
         _assign(images.variables, values)
         return Rendering(kept[:, :done], history[:, :done])
+
+    def _take_step(
+        self, numbers: Sequence[tuple], seeds: np.ndarray, number: int, rate: float | None
+    ) -> np.ndarray:
+        """Take a step of one batch, and return the objectives before it."""
+        if rate is not None:
+            self._optimizer.learning_rate.assign(rate)
+        values = self._step(numbers, transform.draw(self._move, seeds, number)).numpy()
+        if not np.isfinite(values).all():
+            raise FloatingPointError(
+                f"objectives {values} at step {number}, with learning rate "
+                f"{float(self._optimizer.learning_rate):g}, seeds {seeds}: lower the learning "
+                "rate, or look for NaN in the network's weights."
+            )
+        return values
 
 
 def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
@@ -206,7 +222,7 @@ def _check(
     model: Model,
     objectives: Sequence[Objective],
     images: Image,
-    move: transform_module.Transform,
+    move: transform.Transform,
 ) -> None:
     if images.batch != len(objectives):
         raise ValueError(

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
+
+from utils.statistics import mean_interval
 
 MEASURES = {"bytes_per_pixel": "PNG size, bytes a pixel", "spectral_slope": "spectral slope"}
 
@@ -99,8 +100,10 @@ def complexity_by_layer(
     ----------
     table : DataFrame
         `channel_table` of several networks, with a column ``network``; each has the same channels.
-    resamples, seed : int
-        Of the bootstrap.
+    resamples : int
+        Resamples of the channels.
+    seed : int
+        Seed of the resampling.
 
     Returns
     -------
@@ -118,14 +121,9 @@ def complexity_by_layer(
             series = {name: wide[name] for name in networks}
             series |= {f"{b} - {a}": wide[b] - wide[a] for b, a in pairs}
             for name, values in series.items():
-                low, high = _interval(values.to_numpy(), resamples, seed)
+                channels = np.arange(len(values))
+                low, high = mean_interval(
+                    values.to_numpy(), channels, resamples=resamples, seed=seed
+                )
                 rows.append((layer, measure, name, values.mean(), low, high, len(values)))
     return pd.DataFrame(rows, columns=["layer", "measure", "network", "mean", "low", "high", "n"])
-
-
-def _interval(values: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
-    if len(values) < 2 or np.ptp(values) == 0:
-        return (np.nan, np.nan) if len(values) < 2 else (values[0], values[0])
-    generator = np.random.default_rng(seed)
-    options = {"n_resamples": resamples, "method": "percentile", "random_state": generator}
-    return tuple(bootstrap((values,), np.mean, **options).confidence_interval)

@@ -6,8 +6,7 @@ import keras
 import numpy as np
 
 from utils.networks import Model
-from utils.optvis import tabulation
-from utils.optvis import transform as transform_module
+from utils.optvis import tabulation, transform
 from utils.optvis.ascent import BATCH_SIZE, Ascent, Rendering
 from utils.optvis.objectives import Objective
 from utils.optvis.param import Image, image
@@ -18,7 +17,7 @@ def render_vis(
     model: Model,
     objectives: Objective | Sequence[Objective],
     param_f: Callable[[], Image] | None = None,
-    transforms: Sequence[transform_module.Transform] | None = None,
+    transforms: Sequence[transform.Transform] | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     thresholds: Sequence[int] = (512,),
     **options,
@@ -42,7 +41,7 @@ def ascend(
     model: Model,
     objectives: Objective | Sequence[Objective],
     param_f: Callable[[], Image] | None = None,
-    transforms: Sequence[transform_module.Transform] | None = None,
+    transforms: Sequence[transform.Transform] | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     thresholds: Sequence[int] = (512,),
     *,
@@ -98,12 +97,12 @@ def ascend(
             "expected at least one objective, and thresholds and batch_size from 1."
         )
     images = param_f() if param_f else image(128, batch=len(objectives), seed=seed)
-    moves = transform_module.standard() if transforms is None else transforms
+    moves = transform.standard() if transforms is None else transforms
     climb = Ascent(
         model,
         objectives,
         images,
-        transform_module.compose(moves),
+        transform.compose(moves),
         optimizer or keras.optimizers.Adam(0.05),
         batch_size=batch_size,
         last_relus=last_relus,

@@ -2,6 +2,8 @@
 
 from utils.patches.folders import load_folder
 from utils.patches.hdf5 import load_hdf5, load_patchcamelyon
+from utils.patches.images import check_rgb, to_uint8
+from utils.patches.nuclei import nuclei_table, outline_neoplastic
 from utils.patches.patchset import (
     CLASS_NAMES,
     MASK_NAMES,
@@ -12,6 +14,7 @@ from utils.patches.patchset import (
 )
 from utils.patches.readers import load_patches
 from utils.patches.sample import load_sample
+from utils.patches.stain import change_stains, haematoxylin
 
 __all__ = [
     "CLASS_NAMES",
@@ -19,10 +22,16 @@ __all__ = [
     "NEOPLASTIC",
     "UNANNOTATED",
     "PatchSet",
+    "change_stains",
     "check_disjoint",
+    "check_rgb",
+    "haematoxylin",
     "load_folder",
     "load_hdf5",
     "load_patchcamelyon",
     "load_patches",
     "load_sample",
+    "nuclei_table",
+    "outline_neoplastic",
+    "to_uint8",
 ]

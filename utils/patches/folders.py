@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.patches.images import read_image
 from utils.patches.patchset import CLASS_NAMES, PatchSet, draw_indices
 from utils.progress import progress_bar
 
@@ -35,8 +36,14 @@ def load_folder(
         patch's group. By default the first subfolder; images outside of any are one group.
     patch_size : int, optional
         Resize to this height and width in pixels.
-    per_class, seed
-        As in `load_hdf5`.
+    per_class : int, optional
+        Number of patches of each class to draw; the others are never read.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    PatchSet
 
     Raises
     ------
@@ -81,11 +88,3 @@ def load_folder(
         class_names=tuple(class_names),
         name=folder.name,
     )
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Read an image as RGB, ``(H, W, 3)`` uint8."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path} cannot be read as an image: remove or replace it.")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

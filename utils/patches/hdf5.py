@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from utils.patches.images import check_rgb
 from utils.patches.patchset import CLASS_NAMES, PatchSet, draw_indices
 from utils.progress import progress_bar
 
@@ -29,8 +30,13 @@ def load_hdf5(
     level : int
         Slide level in the group's name.
     per_class : int, optional
-        Read this many patches of each class, drawn with `seed`, instead of all; the others are
-        never loaded.
+        Number of patches of each class to draw; the others are never loaded.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    PatchSet
 
     Raises
     ------
@@ -49,7 +55,8 @@ def load_hdf5(
                     f"groups begin with {_outline(file)}. Expected the layout of the paper."
                 )
             for node in found:
-                length = len(_check_patches(path, node["patches"]))
+                check_rgb(node["patches"], f"the patches of {path}{node.name}")
+                length = len(node["patches"])
                 if "locations" in node and node["locations"].shape != (length, 2):
                     raise ValueError(
                         f"{path}{node.name}/locations has the shape {node['locations'].shape}; "
@@ -86,52 +93,88 @@ def load_hdf5(
 
 def load_patchcamelyon(
     images: str | Path,
-    labels: str | Path,
+    labels: str | Path | None = None,
     *,
     metadata: str | Path | None = None,
     per_class: int | None = None,
     seed: int = 0,
 ) -> PatchSet:
-    """Read PatchCamelyon's pair of HDF5 files, with the datasets ``x`` and ``y``.
+    """Read PatchCamelyon's HDF5 files, with the datasets ``x`` and ``y``.
 
     Parameters
     ----------
-    images, labels : str or Path
-        Files with ``x``, ``(N, 96, 96, 3)`` uint8, and ``y``, 0 or 1.
+    images : str or Path
+        File with ``x``, ``(N, 96, 96, 3)`` uint8.
+    labels : str or Path, optional
+        File with ``y``, 0 or 1; by default the one beside `images` with ``y`` for the last ``x``
+        of its name, such as ``train_y.h5`` for ``train_x.h5``.
     metadata : str or Path, optional
-        PatchCamelyon's CSV, whose column ``wsi`` gives the groups. Without it all patches are one
-        group, and the set cannot be split.
-    per_class, seed
-        As in `load_hdf5`.
+        PatchCamelyon's CSV, whose column ``wsi`` gives the groups; by default ``train_meta.csv``
+        beside them, if it is there. Without it all patches are one group, and the set cannot be
+        split.
+    per_class : int, optional
+        Number of patches of each class to draw; the others are never loaded.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    PatchSet
 
     Raises
     ------
+    FileNotFoundError
+        If a file does not exist.
     ValueError
         If a dataset is missing or the lengths differ.
     """
-    images, labels = Path(images), Path(labels)
+    images = Path(images)
+    labels = Path(labels) if labels is not None else _beside(images, f"y{images.suffix}")
     with _open_hdf5(images) as image_file, _open_hdf5(labels) as label_file:
         for path, file, key in ((images, image_file, "x"), (labels, label_file, "y")):
             if key not in file:
                 raise ValueError(f"{path} has no dataset {key!r}; it has {_outline(file)}.")
-        x, y = _check_patches(images, image_file["x"]), label_file["y"][:].reshape(-1).astype(int)
-        if len(x) != len(y):
-            raise ValueError(f"{images} has {len(x)} patches, but {labels} has {len(y)} labels.")
+        check_rgb(image_file["x"], f"the patches of {images}")
+        y = label_file["y"][:].reshape(-1).astype(int)
+        if len(image_file["x"]) != len(y):
+            raise ValueError(
+                f"{images} has {len(image_file['x'])} patches, but {labels} has {len(y)} labels."
+            )
         chosen = np.arange(len(y)) if per_class is None else draw_indices(y, per_class, seed)
-        pixels = x[chosen]
+        pixels = image_file["x"][chosen]
+    if metadata is None and _beside(images, "meta.csv").is_file():
+        metadata = _beside(images, "meta.csv")
     groups, positions = np.full(len(y), images.stem), np.full((len(y), 2), -1)
     if metadata is not None:
-        table = pd.read_csv(metadata)
-        if "wsi" not in table or len(table) != len(y):
-            raise ValueError(
-                f"{metadata} has {len(table)} rows and the columns {list(table)}; expected "
-                f"{len(y)} rows and a column 'wsi'."
-            )
-        groups = table["wsi"].astype(str).to_numpy()
-        if "coord_x" in table and "coord_y" in table:
-            positions = table[["coord_x", "coord_y"]].to_numpy(dtype=np.int64)
+        groups, positions = _patchcamelyon_metadata(metadata, positions)
     groups = groups[chosen]
     return PatchSet(pixels, y[chosen], groups, groups, positions[chosen], name=images.stem)
+
+
+def is_patchcamelyon(path: str | Path) -> bool:
+    """Whether a file has PatchCamelyon's dataset ``x`` rather than the paper's groups."""
+    with _open_hdf5(Path(path)) as file:
+        return isinstance(file.get("x"), h5py.Dataset)
+
+
+def _beside(images: Path, ending: str) -> Path:
+    """Name the file that PatchCamelyon has beside ``..._x.h5``."""
+    return images.with_name(images.stem.removesuffix("x") + ending)
+
+
+def _patchcamelyon_metadata(
+    path: str | Path, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read groups and, where there are any, positions of all patches."""
+    table = pd.read_csv(path)
+    if "wsi" not in table or len(table) != len(positions):
+        raise ValueError(
+            f"{path} has {len(table)} rows and the columns {list(table)}; expected "
+            f"{len(positions)} rows and a column 'wsi'."
+        )
+    if "coord_x" in table and "coord_y" in table:
+        positions = table[["coord_x", "coord_y"]].to_numpy(dtype=np.int64)
+    return table["wsi"].astype(str).to_numpy(), positions
 
 
 def _nodes(root: h5py.Group | None) -> list[h5py.Group]:
@@ -154,15 +197,6 @@ def _open_hdf5(path: Path) -> h5py.File:
         return h5py.File(path)
     except OSError as error:
         raise ValueError(f"{path} is not an HDF5 file ({error}).") from error
-
-
-def _check_patches(path: Path, dataset: h5py.Dataset) -> h5py.Dataset:
-    if dataset.dtype != np.uint8 or dataset.ndim != 4 or dataset.shape[-1] != 3:
-        raise ValueError(
-            f"{path}{dataset.name} is {dataset.dtype} of shape {dataset.shape}; expected uint8 of "
-            "shape (N, H, W, 3)."
-        )
-    return dataset
 
 
 def _outline(file: h5py.File) -> list[str]:

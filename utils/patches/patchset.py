@@ -148,7 +148,12 @@ class PatchSet:
 
 
 def check_disjoint(one: PatchSet, other: PatchSet) -> None:
-    """Raise ValueError if two sets share a group or have patches that overlap."""
+    """Raise ValueError if two sets share a group or have patches that overlap.
+
+    Parameters
+    ----------
+    one, other : PatchSet
+    """
     shared = np.intersect1d(one.groups, other.groups)
     if len(shared):
         raise ValueError(f"the group {shared[0]!r} is on both sides of the split.")

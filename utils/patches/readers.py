@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from utils.patches.folders import load_folder
-from utils.patches.hdf5 import load_hdf5
+from utils.patches.hdf5 import is_patchcamelyon, load_hdf5, load_patchcamelyon
 from utils.patches.patchset import PatchSet
 from utils.patches.sample import load_sample
 
@@ -11,22 +11,34 @@ from utils.patches.sample import load_sample
 def load_patches(
     source: str | Path = "sample", *, per_class: int | None = None, seed: int = 0
 ) -> PatchSet:
-    """Read ``sample``, a folder of images, or an HDF5 file of the paper's layout.
+    """Read patches from wherever they are.
 
     Parameters
     ----------
     source : str or Path
-    per_class, seed
-        Draw at most this many patches of each class.
+        ``sample``, a folder of class folders, an HDF5 file of the paper's layout, or the file
+        ``..._x.h5`` of PatchCamelyon, beside which ``..._y.h5`` and ``..._meta.csv`` are looked
+        for.
+    per_class : int, optional
+        Maximum number of patches of each class; by default all.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    PatchSet
 
     Raises
     ------
     FileNotFoundError
         If the path does not exist.
+    ValueError
+        If it holds no patches in one of these layouts.
     """
     if source == "sample":
         patches = load_sample()
         return patches if per_class is None else patches.sample(per_class, seed=seed)
     if Path(source).is_dir():
         return load_folder(source, per_class=per_class, seed=seed)
-    return load_hdf5(source, per_class=per_class, seed=seed)
+    load = load_patchcamelyon if is_patchcamelyon(source) else load_hdf5
+    return load(source, per_class=per_class, seed=seed)

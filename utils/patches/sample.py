@@ -3,7 +3,7 @@
 import numpy as np
 
 from utils import assets
-from utils.patches.folders import read_image
+from utils.patches.images import read_image
 from utils.patches.patchset import NEOPLASTIC, UNANNOTATED, PatchSet
 
 # The stromal region has no nuclei raster. histolytics' own annotation of it
@@ -31,11 +31,15 @@ def load_sample(
     patch_size, stride : int
         Pixels. Patches lie on a grid within a block and never cross a block's border.
     block_size : int
-        Pixels; the blocks are the groups.
+        Pixels; the blocks are the groups, whose names carry the size.
     tumor_share : float
-        In (0, 1].
+        Smallest share of neoplastic area among nuclei of a tumor patch, in (0, 1].
     max_empty : float
         Largest share of nearly white pixels, in [0, 1].
+
+    Returns
+    -------
+    PatchSet
 
     Raises
     ------
@@ -72,7 +76,8 @@ def load_sample(
             label = _sample_label(source, mask[window], x, y, patch_size, tumor_share)
             if label is None or white[window].mean() > max_empty:
                 continue
-            group = f"{source}/r{top // block_size}c{left // block_size}"
+            # The size tells the blocks of one size from those of another.
+            group = f"{source}/{block_size}px/r{top // block_size}c{left // block_size}"
             row = (image[window], label, group, source, (x, y), mask[window], nuclei[window])
             rows.append(row)
     return PatchSet(

@@ -1,6 +1,7 @@
 """What is kept: figures, runs and their records, executed notebooks, pages, verification."""
 
 from utils.results import figures
-from utils.results.run import RECORD, WORK, Results, Run, read_record
+from utils.results.record import RECORD, WORK, Record, records
+from utils.results.run import Results, Run
 
-__all__ = ["RECORD", "WORK", "Results", "Run", "figures", "read_record"]
+__all__ = ["RECORD", "WORK", "Record", "Results", "Run", "figures", "records"]

@@ -17,7 +17,7 @@ import nbformat
 import papermill
 
 from utils.files import disk_space, is_abandoned, scratch_prefix
-from utils.results.run import RECORD, WORK, read_record
+from utils.results.record import WORK, records
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = ("visualize_channels_CNN", "lucid_iv3", "gradcam_plus", "RCVs_analysis")
@@ -166,7 +166,6 @@ def execute_all(
             print(f"\r\x1b[K{label}", end=" ")
         print(f"{time.monotonic() - started:.0f} s", flush=True)
     print(f"All notebooks: {time.monotonic() - begun:.0f} s. Results:")
-    for path in sorted(results.rglob(RECORD)):
-        record = read_record(path.parent)
-        if record["backbone"] == backbone and WORK not in path.parts:
-            print(f"  {path.parent}: {len(record['files'])} files")
+    for folder, record in records(results):
+        if record.backbone == backbone:
+            print(f"  {folder}: {len(record.files)} files")

@@ -4,7 +4,6 @@ A run writes into a folder of its own. Only when it is complete do its files rep
 so that a folder of results always holds one complete run, even if the next is interrupted.
 """
 
-import json
 import os
 import shutil
 import tempfile
@@ -21,10 +20,11 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 
 from utils.files import disk_space, file_sha256, is_abandoned, scratch_prefix, whole_file
-from utils.results.steps import Steps, code_sha256, versions
+from utils.patches import to_uint8
+from utils.results.record import RECORD, WORK, Record, commit
+from utils.results.steps import Steps, code_sha256
+from utils.versions import versions
 
-RECORD = "run.json"
-WORK = ".work"  # steps and unfinished runs, below the folder of all results
 _NOT_PARAMETERS = ("RESULTS", "FORCE")  # where files go and whether to make them again
 
 
@@ -79,8 +79,7 @@ class Results:
             ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 80, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
         }
         path = self._path(name, options)
-        if image.dtype != np.uint8:
-            image = np.uint8(np.round(255 * np.clip(image, 0, 1)))
+        image = to_uint8(image)
         encoded = cv2.imencode(
             path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options[path.suffix]
         )[1]
@@ -139,7 +138,8 @@ class Run:
             and name not in _NOT_PARAMETERS
         }
         self._began = time.monotonic()
-        self._record: dict[str, Any] = {"weights": {}, "data": {}, "verdicts": {}}
+        self._used: dict[str, Any] = {"weights": {}}
+        self._verdicts: dict[str, str] = {}
         self._results: dict[str, Results] = {}
         work = self.root / WORK
         self.steps = Steps(work / "steps", force=force)
@@ -164,10 +164,10 @@ class Run:
         patches : PatchSet
         """
         for name, model in networks.items():
-            self._record["backbone"] = model.backbone.name
-            self._record["backbone_title"] = model.backbone.title
-            self._record["weights"][name] = {"origin": model.origin, "sha256": model.sha256}
-        self._record["data"] = {
+            self._used["backbone"] = model.backbone.name
+            self._used["backbone_title"] = model.backbone.title
+            self._used["weights"][name] = {"origin": model.origin, "sha256": model.sha256}
+        self._used["data"] = {
             "origin": patches.origin,
             "sha256": patches.sha256,
             "patches": len(patches),
@@ -176,31 +176,33 @@ class Run:
 
     def verdict(self, claim: str, text: str) -> None:
         """Print what the data say about a claim, and keep it with the results."""
-        self._record["verdicts"][claim] = text
+        self._verdicts[claim] = text
         print(text)
 
     def finish(self) -> None:
         """Put the results in the place of the old ones, and print where they are.
 
-        Files of the run before that this one has not made are removed; files that no run has made
-        stay.
+        Files of the previous run that this run did not produce are removed; other files are left
+        alone.
         """
-        if "backbone" not in self._record:
-            raise ValueError("say what the results depend on, by uses(), before finish().")
+        if "backbone" not in self._used:
+            raise ValueError("call uses() before finish() to record networks and patches.")
         seconds = time.monotonic() - self._began
         with disk_space(self.root), FileLock(self.root / WORK / "publish.lock"):
             for name, results in self._results.items():
-                record = {
-                    "notebook": self.notebook,
-                    **self._record,
-                    "parameters": self.parameters,
-                    "versions": versions(),
-                    "code_sha256": code_sha256(),
-                    "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    "duration_seconds": round(seconds, 1),
-                    "steps_kept": self.steps.taken,  # from earlier runs, not in the duration
-                    "files": dict(sorted(results.files.items())),
-                }
+                record = Record(
+                    notebook=self.notebook,
+                    **self._used,
+                    verdicts=self._verdicts,
+                    parameters=self.parameters,
+                    versions=versions(),
+                    code_sha256=code_sha256(),
+                    finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                    duration_seconds=round(seconds, 1),
+                    files=dict(sorted(results.files.items())),
+                    steps_kept=self.steps.taken,
+                    commit=commit(),
+                )
                 _publish(results, self.root / name, record)
                 print(f"{self.root / name}: {len(results.files)} files")
         shutil.rmtree(self._staged, ignore_errors=True)
@@ -211,12 +213,10 @@ class Run:
             )
 
 
-def _publish(results: Results, folder: Path, record: Mapping[str, Any]) -> None:
-    text = json.dumps(record, indent=1) + "\n"
-    with whole_file(results.folder / RECORD) as scratch:  # where it fails if there is no space
-        scratch.write_text(text)
+def _publish(results: Results, folder: Path, record: Record) -> None:
+    record.write(results.folder)  # where it fails if there is no space
     try:
-        before = read_record(folder)["files"]
+        before = Record.read(folder).files
     except ValueError:  # there is none, or it says nothing: then nothing is removed
         before = {}
     for name in [*results.files, RECORD]:
@@ -227,23 +227,3 @@ def _publish(results: Results, folder: Path, record: Mapping[str, Any]) -> None:
         path.unlink(missing_ok=True)
         if path.parent != folder and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
-
-
-def read_record(folder: str | Path) -> dict[str, Any]:
-    """Read an experiment's ``run.json``.
-
-    Raises
-    ------
-    ValueError
-        If it is not one.
-    """
-    path = Path(folder) / RECORD
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): run 'make figures'.") from error
-    keys = ("notebook", "backbone", "parameters", "weights", "data", "versions", "files")
-    missing = [key for key in keys if key not in record]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}: run 'make figures'.")
-    return record

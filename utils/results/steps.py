@@ -10,10 +10,8 @@ import functools
 import hashlib
 import os
 import pickle
-import platform
 import time
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -22,14 +20,11 @@ import numpy as np
 import pandas as pd
 
 from utils.files import whole_file
+from utils.versions import versions
 
-PACKAGES = (
-    *("tensorflow", "keras", "lucid", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image"),
-    *("opencv-python", "h5py", "matplotlib", "pillow"),
-)
 UNUSED_DAYS = 14
 # These modules draw or store results; they cannot change what a step returns.
-_NOT_METHODS = ("results", "files.py", "progress.py")
+_NOT_METHODS = ("results", "files.py", "progress.py", "versions.py")
 
 
 class Steps:
@@ -120,14 +115,6 @@ def code_sha256() -> str:
             digest.update(f"{name.as_posix()}\n".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version()} | {
-        name: metadata.version(name) for name in PACKAGES
-    }
 
 
 def _feed(digest, value: Any) -> None:

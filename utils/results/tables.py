@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-AGAIN = 'Run "make figures", which writes it anew.'
+from utils.results.record import AGAIN
+
 NETWORKS = ("pretrained", "finetuned", "random")
 
 

@@ -20,12 +20,17 @@ from utils.results.figures.heatmaps import (
     explanations,
     localization,
     map_similarity,
-    outlined,
     overlay,
     overlay_card,
     prediction_curves,
 )
-from utils.results.figures.style import METHOD_STYLES, METHOD_TITLES, NETWORK_STYLES, use_style
+from utils.results.figures.style import (
+    METHOD_STYLES,
+    METHOD_TITLES,
+    NETWORK_STYLES,
+    title_of,
+    use_style,
+)
 
 __all__ = [
     "CARD_INSET",
@@ -42,7 +47,6 @@ __all__ = [
     "map_similarity",
     "measures_overview",
     "montage",
-    "outlined",
     "overlay",
     "overlay_card",
     "patchwork",
@@ -50,5 +54,6 @@ __all__ = [
     "r2_panels",
     "relevance_map",
     "reuse",
+    "title_of",
     "use_style",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from utils.results.figures.style import NETWORK_STYLES
+from utils.results.figures.style import error_bars, legend_below, network_styles, offsets
 
 
 def patchwork(
@@ -24,10 +24,11 @@ def patchwork(
     ----------
     images : array, (N, H, W, 3), uint8 or float in [0, 1]
     titles : sequence of str, optional
-        One an image.
+        One per image.
     columns : int
+        Number of images side by side.
     title : str
-        Of the whole figure.
+        Title of the whole figure.
     cell : float
         Width of an image in inches.
     """
@@ -52,7 +53,7 @@ def channel_overview(
     title: str = "",
     cell: float = 0.75,
 ) -> Figure:
-    """Show the same channels of several networks side by side, a layer a row.
+    """Show the same channels of several networks side by side, one layer per row.
 
     Parameters
     ----------
@@ -94,9 +95,9 @@ def channels_with_patches(
     ----------
     images : array, (N, H, W, 3), uint8 or float in [0, 1]
     patches : sequence of array, (at most 9, h, w, 3), uint8
-        Of each channel, the most exciting first.
+        The patches that excite each channel most, the most exciting first.
     titles : sequence of str
-        One a channel.
+        One per channel.
     """
     columns = min(4, len(images))
     rows = -(-len(images) // columns)
@@ -117,7 +118,7 @@ def channels_with_patches(
 def complexity_by_layer(
     table: pd.DataFrame, measures: Mapping[str, str], title: str = ""
 ) -> Figure:
-    """Draw the complexity of channel images by layer, a panel a measure.
+    """Draw the complexity of channel images by layer, one panel per measure.
 
     Parameters
     ----------
@@ -127,23 +128,21 @@ def complexity_by_layer(
         Titles of the measures, by their names in `table`.
     """
     layers = list(dict.fromkeys(table["layer"]))
+    styles = network_styles(name for name in table["network"] if " - " not in name)
     figure = Figure(figsize=(9, 3.4))
     grid = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, (measure, label) in zip(grid, measures.items(), strict=True):
-        for offset, (network, style) in zip((-0.12, 0, 0.12), NETWORK_STYLES.items(), strict=True):
-            part = table[(table["measure"] == measure) & (table["network"] == network)]
-            if part.empty:
-                continue
-            part = part.set_index("layer").loc[layers]
-            around = np.abs(part[["low", "high"]].sub(part["mean"], axis=0)).T
+        part = table[table["measure"] == measure].set_index("layer")
+        for offset, (network, style) in zip(
+            offsets(len(styles), 0.12), styles.items(), strict=True
+        ):
+            rows = part[part["network"] == network].loc[layers]
             where = np.arange(len(layers)) + offset
-            axes.errorbar(
-                where, part["mean"], around, label=network, markersize=4, capsize=2, **style
-            )
+            bars = {"label": network, "markersize": 4, "capsize": 2, **style}
+            axes.errorbar(where, rows["mean"], error_bars(rows), **bars)
         axes.set_xticks(np.arange(len(layers)), layers, rotation=90, fontsize=8)
         axes.set_ylabel(label)
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    legend_below(figure, grid[0])
     figure.suptitle(f"{title} (means and 95 % intervals over {table['n'].max()} channels)")
     return figure
 
@@ -154,7 +153,7 @@ def montage(patches: np.ndarray, side: int = 64) -> np.ndarray:
     Parameters
     ----------
     side : int
-        Of a patch in the square, in pixels.
+        Height and width of a patch in the square, in pixels.
     """
     canvas = np.full((3 * side, 3 * side, 3), 255, np.uint8)
     for place, patch in enumerate(patches[:9]):

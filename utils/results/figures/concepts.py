@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from utils.results.figures.style import NETWORK_STYLES
+from utils.results.figures.style import NETWORK_STYLES, legend_below, network_styles, style_of
 
 _R2_FLOOR = -0.25  # where the axis of R2 ends; a few poor fits would squeeze all others
 
@@ -19,7 +19,7 @@ def measures_overview(
     Parameters
     ----------
     measures : DataFrame, N rows
-        A column a concept.
+        One column per concept.
     labels : array, (N,)
         Index into `class_names`.
     """
@@ -38,8 +38,7 @@ def measures_overview(
         axes.tick_params(labelsize=8)
     for axes in grid[:, 0]:
         axes.set_ylabel("patches")
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    left.legend(handles, names, loc="outside lower center", ncols=len(names))
+    legend_below(left, grid[0, 0])
     axes = right.subplots()
     correlation = measures.corr().to_numpy()
     shown = axes.imshow(correlation, cmap="PuOr", vmin=-1, vmax=1)
@@ -56,7 +55,7 @@ def measures_overview(
 
 
 def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw R2 by layer, a row a concept: in-sample as in the paper, and held out beside it.
+    """Draw R2 by layer, one row per concept: in-sample as in the paper, and held out beside it.
 
     Parameters
     ----------
@@ -74,13 +73,11 @@ def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "
     for (left, right), concept in zip(grid, concepts, strict=True):
         held = held_out[held_out["concept"] == concept]
         null = held.groupby("layer").agg({"null_low": "min", "null_high": "max"}).loc[layers]
-        band = {"color": "#000000", "alpha": 0.18, "linewidth": 0, "label": "regions exchanged"}
+        band = {"color": "#000000", "alpha": 0.18, "linewidth": 0, "label": "groups exchanged"}
         right.fill_between(where, null["null_low"], null["null_high"], **band)
-        for network, style in NETWORK_STYLES.items():
+        for network, style in network_styles(held_out["network"]).items():
             part = in_sample[(in_sample["concept"] == concept) & (in_sample["network"] == network)]
             rows = held[held["network"] == network].groupby("layer")
-            if part.empty:
-                continue
             part = part.groupby("layer")[["r2", "adjusted_r2"]].mean().loc[layers]
             left.plot(where, part["r2"], label=network, markersize=4, **style)
             hollow = {**style, "linestyle": "none", "markerfacecolor": "none", "markersize": 7}
@@ -97,15 +94,14 @@ def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "
         for axes in (left, right):
             axes.set_xticks(where, layers, rotation=90, fontsize=8)
     grid[0, 0].set_title("R², in-sample (hollow: adjusted, where there is one)")
-    grid[0, 1].set_title("R², held out, 95 % intervals over regions")
-    handles, names = grid[0, 1].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    grid[0, 1].set_title("R², held out, 95 % intervals over groups")
+    legend_below(figure, grid[0, 1])
     figure.suptitle(title)
     return figure
 
 
 def learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw held-out R2 by the number of training patches, a panel a layer, mean over concepts.
+    """Draw held-out R2 by the number of training patches, one panel per layer, mean over concepts.
 
     Parameters
     ----------
@@ -116,22 +112,20 @@ def learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
     figure = Figure(figsize=(10, 3.4))
     grid = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
     for axes, layer in zip(grid, layers, strict=True):
-        for network, style in NETWORK_STYLES.items():
+        for network, style in network_styles(table["network"]).items():
             part = table[(table["layer"] == layer) & (table["network"] == network)]
-            if not part.empty:
-                curve = part.groupby("patches")["r2"].mean()
-                axes.plot(curve.index, curve, label=network, markersize=4, **style)
+            curve = part.groupby("patches")["r2"].mean()
+            axes.plot(curve.index, curve, label=network, markersize=4, **style)
         axes.set(title=layer, xlabel="training patches")
     grid[0].set_ylim(top=1.05)  # shared, and only now that all curves are drawn
     grid[0].set_ylabel("R², held out, mean of concepts")
-    handles, names = grid[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    legend_below(figure, grid[0])
     figure.suptitle(title)
     return figure
 
 
 def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw the bidirectional relevance of each concept and layer, a panel a network.
+    """Draw the bidirectional relevance of each concept and layer, one panel per network.
 
     Parameters
     ----------
@@ -184,11 +178,10 @@ def reuse(
     where = np.arange(len(layers))
     figure = Figure(figsize=(8, 8.4))
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
-    for network, style in NETWORK_STYLES.items():
+    for network, style in network_styles(held_out["network"]).items():
         part = held_out[held_out["network"] == network]
-        if not part.empty:
-            mean = part.groupby("layer")["r2"].mean().loc[layers]
-            top.plot(where, mean, label=network, markersize=5, **style)
+        mean = part.groupby("layer")["r2"].mean().loc[layers]
+        top.plot(where, mean, label=network, markersize=5, **style)
     top.set_ylabel("R² of texture, held out,\nmean of measures")
     top.set_ylim(top=1.05)
     top.legend(ncols=3, loc="lower left")
@@ -198,7 +191,7 @@ def reuse(
     }
     for (one, other), part in cka.groupby(["one", "other"], sort=False):
         rows = part.set_index("layer").loc[layers]
-        style = styles.get((one, other), {"color": "#009e73", "marker": "D", "linestyle": "-."})
+        style = styles.get((one, other), style_of(f"{one} and {other}", {}))
         middle.plot(where, rows["cka"], label=f"{one} and {other}", markersize=5, **style)
         shade = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
         middle.fill_between(where, rows["low"], rows["high"], **shade)

@@ -8,8 +8,17 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
-from utils.results.figures.style import METHOD_STYLES, METHOD_TITLES, NETWORK_STYLES
+from utils.patches import to_uint8
+from utils.results.figures.style import (
+    METHOD_STYLES,
+    METHOD_TITLES,
+    error_bars,
+    legend_below,
+    network_styles,
+    offsets,
+    style_of,
+    title_of,
+)
 
 COLORMAPS = {"jet": cv2.COLORMAP_JET, "cividis": cv2.COLORMAP_CIVIDIS}
 
@@ -17,7 +26,7 @@ COLORMAPS = {"jet": cv2.COLORMAP_JET, "cividis": cv2.COLORMAP_CIVIDIS}
 def overlay(
     images: np.ndarray, maps: np.ndarray, *, colormap: str = "jet", opacity: float = 0.4
 ) -> np.ndarray:
-    """Lay heat maps over patches.
+    """Overlay heat maps on patches.
 
     Parameters
     ----------
@@ -38,35 +47,12 @@ def overlay(
         raise ValueError(f"opacity is {opacity}; expected a number in [0, 1].")
     if maps.shape != images.shape[:3]:
         raise ValueError(f"maps have the shape {maps.shape}, images {images.shape}: they differ.")
-    laid = []
+    overlays = []
     for image, heat in zip(images, maps, strict=True):
-        colors = cv2.applyColorMap(np.uint8(np.round(255 * heat)), COLORMAPS[colormap])
+        colors = cv2.applyColorMap(to_uint8(heat), COLORMAPS[colormap])
         colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
-        laid.append(cv2.addWeighted(colors, opacity, image, 1 - opacity, 0))
-    return np.stack(laid)
-
-
-def outlined(patches: PatchSet) -> dict[str, np.ndarray]:
-    """Draw the outlines of neoplastic nuclei, in yellow, on copies of the patches.
-
-    Returns
-    -------
-    dict of str to array, (N, H, W, 3), uint8
-        By a title for a column of `explanations`; empty if the patches have no masks.
-    """
-    if patches.masks is None:
-        return {}
-    images = patches.images.copy()
-    for image, mask in zip(images, patches.masks, strict=True):
-        if (mask == UNANNOTATED).any():
-            image[:] = 235
-            place = (10, image.shape[0] // 2)
-            cv2.putText(image, "not annotated", place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (90, 90, 90))
-            continue
-        neoplastic = np.uint8(mask == NEOPLASTIC)
-        contours, _ = cv2.findContours(neoplastic, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(image, contours, -1, (255, 255, 0), 2)
-    return {"neoplastic nuclei": images}
+        overlays.append(cv2.addWeighted(colors, opacity, image, 1 - opacity, 0))
+    return np.stack(overlays)
 
 
 _CARD = (3.2, 2.7)  # inches
@@ -78,31 +64,43 @@ def explanations(
     overlays: Mapping[str, np.ndarray],
     titles: Sequence[str],
     *,
+    outlines: np.ndarray | None = None,
     colormap: str = "jet",
     title: str = "",
     cell: float = 1.35,
 ) -> Figure:
-    """Show patches, a row each, beside their heat maps, with the scale of the maps.
+    """Show patches, one per row, beside their heat maps, with the scale of the maps.
 
     Parameters
     ----------
     images : array, (N, H, W, 3), uint8
-        Patches, possibly with outlines.
+        Patches.
     overlays : mapping of str to array, (N, H, W, 3), uint8
         By method.
     titles : sequence of str
-        One a patch.
+        One per patch.
+    outlines : array, (N, H, W, 3), uint8, optional
+        Patches with outlines of neoplastic nuclei, for the last column.
+    colormap : str
+        Colours of the overlays.
+    title : str
+        Title of the whole figure.
+    cell : float
+        Width of a patch in inches.
     """
-    figure = Figure(figsize=(cell * (1 + len(overlays)) + 0.8, (cell + 0.25) * len(images) + 0.5))
-    grid = figure.subplots(len(images), 1 + len(overlays), squeeze=False)
+    columns = {title_of(method): pictures for method, pictures in overlays.items()}
+    if outlines is not None:
+        columns["neoplastic nuclei"] = outlines
+    figure = Figure(figsize=(cell * (1 + len(columns)) + 0.8, (cell + 0.25) * len(images) + 0.5))
+    grid = figure.subplots(len(images), 1 + len(columns), squeeze=False)
     for index, row in enumerate(grid):
         for axes in row:
             axes.axis("off")
         row[0].imshow(images[index])
         row[0].set_title(titles[index], fontsize=8, loc="left")  # centred, it would be clipped
-        for axes, (method, laid) in zip(row[1:], overlays.items(), strict=True):
-            axes.imshow(laid[index])
-            axes.set_title(method, fontsize=8)
+        for axes, (name, pictures) in zip(row[1:], columns.items(), strict=True):
+            axes.imshow(pictures[index])
+            axes.set_title(name, fontsize=8)
     scale = figure.colorbar(
         ScalarMappable(cmap=colormap), ax=grid, shrink=min(1, 2 / len(images)), pad=0.02
     )
@@ -111,7 +109,7 @@ def explanations(
     return figure
 
 
-def overlay_card(laid: np.ndarray, title: str, *, colormap: str = "jet") -> Figure:
+def overlay_card(picture: np.ndarray, title: str, *, colormap: str = "jet") -> Figure:
     """Show one heat map over its patch, ``(H, W, 3)`` uint8, with the scale of the map.
 
     The patch lies at `CARD_INSET` of the figure, so that another picture can be laid over it.
@@ -120,7 +118,7 @@ def overlay_card(laid: np.ndarray, title: str, *, colormap: str = "jet") -> Figu
     left, top, width, height = CARD_INSET
     bottom = 1 - top - height
     axes = figure.add_axes((left, bottom, width, height))
-    axes.imshow(laid)
+    axes.imshow(picture)
     axes.axis("off")
     axes.set_title(title, fontsize=9, loc="left")
     place = (left + width + 0.03, bottom + 0.05 * height, 0.03, 0.9 * height)
@@ -130,50 +128,49 @@ def overlay_card(laid: np.ndarray, title: str, *, colormap: str = "jet") -> Figu
     return figure
 
 
-def localization(table: pd.DataFrame, measures: Mapping[str, str], *, title: str = "") -> Figure:
-    """Draw measures of heat maps, a panel a measure, with the baselines as lines across.
+def localization(
+    table: pd.DataFrame, measures: Mapping[str, tuple[str, str]], *, title: str = ""
+) -> Figure:
+    """Draw measures of heat maps, one panel per measure, with the baselines as lines across.
 
     Parameters
     ----------
     table : DataFrame
         Columns ``network``, ``method``, ``layer``, ``measure``, ``mean``, ``low``, ``high`` and
         ``groups``; the network is ``""`` for maps of no network.
-    measures : mapping of str to str
-        The label of each measure.
+    measures : mapping of str to (str, str)
+        Title and unit of each measure.
+    title : str
+        Title of the whole figure.
     """
-    own = table[table["network"] != ""]
-    places = list(dict.fromkeys(zip(own["method"], own["layer"], strict=True)))
-    places.sort(key=lambda place: list(METHOD_STYLES).index(place[0]))
-    figure = Figure(figsize=(10, 7.6))
-    grid = figure.subplots(2, 2, sharex=True)
-    for axes, (measure, label) in zip(grid.flat, measures.items(), strict=True):
+    of_networks = table[table["network"] != ""]
+    places = list(dict.fromkeys(zip(of_networks["method"], of_networks["layer"], strict=True)))
+    known = list(METHOD_STYLES)
+    places.sort(key=lambda place: known.index(place[0]) if place[0] in known else len(known))
+    styles = network_styles(of_networks["network"])
+    rows = -(-len(measures) // 2)
+    figure = Figure(figsize=(10, 3.8 * rows))
+    grid = figure.subplots(rows, 2, sharex=True, squeeze=False)
+    if len(measures) % 2:
+        grid[-1, 1].axis("off")
+        grid[max(rows - 2, 0), 1].tick_params(labelbottom=True)
+    for axes, (measure, (label, unit)) in zip(grid.flat, measures.items(), strict=False):
         part = table[table["measure"] == measure].set_index(["network", "method", "layer"])
         for method in dict.fromkeys(table.loc[table["network"] == "", "method"]):
-            style = METHOD_STYLES[method]
-            style = {"color": style["color"], "linestyle": style["linestyle"]}
-            axes.axhline(part.loc[("", method, ""), "mean"], label=f"{method} map", **style)
-        for offset, (network, style) in zip((-0.2, 0, 0.2), NETWORK_STYLES.items(), strict=True):
-            rows = part[part.index.get_level_values("network") == network].droplevel("network")
-            if rows.empty:
-                continue
-            rows = rows.loc[places]
-            around = np.abs(rows[["low", "high"]].sub(rows["mean"], axis=0)).to_numpy().T
+            line = {key: style_of(method, METHOD_STYLES)[key] for key in ("color", "linestyle")}
+            axes.axhline(part.loc[("", method, ""), "mean"], label=f"{method} map", **line)
+        for offset, (network, style) in zip(offsets(len(styles), 0.2), styles.items(), strict=True):
+            own = part.xs(network).loc[places]
             dots = {**style, "linestyle": "none", "markersize": 5, "capsize": 2}
-            axes.errorbar(
-                np.arange(len(places)) + offset, rows["mean"], around, label=network, **dots
-            )
-        axes.set_title(label)
+            where = np.arange(len(places)) + offset
+            axes.errorbar(where, own["mean"], error_bars(own), label=network, **dots)
+        axes.set(title=label, ylabel=unit)
         axes.set_ylim(bottom=0)
         axes.grid(axis="x", visible=False)
-        ticks = [f"{METHOD_TITLES[method]}, {layer}" for method, layer in places]
+        ticks = [f"{title_of(method)}, {layer}" for method, layer in places]
         axes.set_xticks(np.arange(len(places)), ticks, rotation=90, fontsize=8)
-    grid[0, 0].set_ylabel("share of patches")
-    grid[0, 1].set_ylabel("ratio; 1 is no better than area")
-    for axes in grid[1]:
-        axes.set_ylabel("average precision")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
-    figure.suptitle(f"{title} (means, 95 % intervals over {table['groups'].max()} blocks)")
+    legend_below(figure, grid[0, 0], fontsize=8)
+    figure.suptitle(f"{title} (means, 95 % intervals over {table['groups'].max()} groups)")
     return figure
 
 
@@ -197,7 +194,9 @@ def prediction_curves(curves: pd.DataFrame, areas: pd.DataFrame, *, title: str =
             area = found.loc[method]
             name = METHOD_TITLES.get(method, f"{method} map")
             label = f"{name}: {area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
-            axes.plot(mean.index, mean, label=label, markersize=4, **METHOD_STYLES[method])
+            axes.plot(
+                mean.index, mean, label=label, markersize=4, **style_of(method, METHOD_STYLES)
+            )
         axes.set(title=curve, xlabel="share of the area, highest evidence first", ylim=(0, 1.02))
         axes.legend(title="area under the curve", fontsize=8, title_fontsize=8)
     grid[0].set_ylabel("probability of tumor")
@@ -224,29 +223,31 @@ def map_similarity(
         What was changed.
     baseline : str
         The value of `column` whose similarity is that of unrelated maps.
+    xlabel : str
+        Label of the horizontal axis.
+    title : str
+        Title of the whole figure.
     linestyle : str
-        Between the places: ``none`` where they have no order.
+        Line between the places: ``none`` where they have no order.
     """
     places = [name for name in dict.fromkeys(table[column]) if name != baseline]
+    methods = list(dict.fromkeys(table["method"]))
     figure = Figure(figsize=(10, 4))
     grid = figure.subplots(1, 2)
     titles = {"spearman": "rank correlation", "ssim": "structural similarity (SSIM)"}
     for axes, (measure, label) in zip(grid, titles.items(), strict=True):
-        for index, (method, part) in enumerate(
-            table[table["measure"] == measure].groupby("method", sort=False)
-        ):
-            style = {**METHOD_STYLES[method], "linestyle": linestyle}
-            rows = part.set_index(column)
+        part = table[table["measure"] == measure].set_index(["method", column])
+        for offset, method in zip(offsets(len(methods), 0.15), methods, strict=True):
+            style = {**style_of(method, METHOD_STYLES), "linestyle": linestyle}
+            rows = part.xs(method)
             axes.axhline(rows.loc[baseline, "mean"], color=style["color"], linewidth=0.8, ls=":")
             rows = rows.reindex(places)
-            around = np.abs(rows[["low", "high"]].sub(rows["mean"], axis=0)).to_numpy().T
-            where = np.arange(len(places)) + 0.1 * index - 0.15
-            name = METHOD_TITLES[method]
-            axes.errorbar(where, rows["mean"], around, label=name, markersize=4, capsize=2, **style)
+            where = np.arange(len(places)) + offset
+            bars = {"label": title_of(method), "markersize": 4, "capsize": 2, **style}
+            axes.errorbar(where, rows["mean"], error_bars(rows), **bars)
         axes.set(title=f"{label} with the original map", xlabel=xlabel)
         axes.set_xticks(np.arange(len(places)), places, rotation=45, ha="right", fontsize=8)
     grid[0].set_ylabel(f"mean (dotted: {baseline})")
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    legend_below(figure, grid[0])
     figure.suptitle(title)
     return figure

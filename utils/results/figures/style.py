@@ -1,7 +1,14 @@
 """One style for all figures."""
 
+import zlib
+from collections.abc import Iterable, Mapping
+
 import matplotlib
+import numpy as np
+import pandas as pd
 from IPython import get_ipython
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, and a marker each.
@@ -26,6 +33,14 @@ METHOD_TITLES = {
     "layercam": "LayerCAM",
     "saliency": "gradient",
 }
+# What has no style of its own takes one of these, always the same for the same name.
+_OTHER_STYLES = [
+    {"color": color, "marker": marker, "linestyle": linestyle}
+    for linestyle in ("--", "-.")
+    for color, marker in zip(
+        ("#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#000000"), "DPvX*", strict=True
+    )
+]
 _STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
@@ -39,7 +54,7 @@ _STYLE = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
     "image.interpolation": "nearest",
-    # For those who save figures otherwise: with their fonts, and the same bytes each time.
+    # For saving as PDF or SVG: with fonts, and the same bytes each time.
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
     "svg.hashsalt": "figures",
@@ -51,3 +66,37 @@ def use_style() -> None:
     matplotlib.rcParams.update(_STYLE)
     if get_ipython() is not None:
         set_matplotlib_formats("jpeg", pil_kwargs={"quality": 75})
+
+
+def style_of(name: str, styles: Mapping[str, dict[str, str]]) -> dict[str, str]:
+    """Return the colour, marker and line of a network or method, whether it has its own or not."""
+    return styles.get(name, _OTHER_STYLES[zlib.crc32(name.encode()) % len(_OTHER_STYLES)])
+
+
+def title_of(method: str) -> str:
+    """Return what a heat-map method is called in figures."""
+    return METHOD_TITLES.get(method, method)
+
+
+def network_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the styles of networks: the known ones in their order, then the others."""
+    given = list(dict.fromkeys(names))
+    order = [name for name in NETWORK_STYLES if name in given]
+    order += [name for name in given if name not in NETWORK_STYLES]
+    return {name: style_of(name, NETWORK_STYLES) for name in order}
+
+
+def offsets(count: int, reach: float) -> np.ndarray:
+    """Spread marks of the same place from ``-reach`` to ``reach``; a single one stays there."""
+    return np.linspace(-reach, reach, count) if count > 1 else np.zeros(count)
+
+
+def error_bars(table: pd.DataFrame) -> np.ndarray:
+    """Return the distances of ``low`` and ``high`` from ``mean``: (2, rows)."""
+    return np.abs(table[["low", "high"]].sub(table["mean"], axis=0)).to_numpy().T
+
+
+def legend_below(figure: Figure, axes: Axes, **options) -> None:
+    """Put the legend of one of the axes under the figure, in one row."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), **options)

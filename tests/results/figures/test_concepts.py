@@ -1,0 +1,122 @@
+"""What figures of concepts draw: the data in their artists."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgba
+
+from utils.results import figures
+from utils.results.figures.style import NETWORK_STYLES
+
+LAYERS = ["a", "b", "c"]
+NETWORKS = ["random", "pretrained", "finetuned"]
+
+
+@pytest.fixture
+def held_out():
+    """R2 of two concepts, whose values name network, layer and concept."""
+    rows = [
+        (network, layer, concept, i / 10 + j / 100 + k / 1000, -0.5, 0.9, -0.1, 0.1)
+        for i, network in enumerate(NETWORKS)
+        for j, layer in enumerate(LAYERS)
+        for k, concept in enumerate(("contrast", "ASM"))
+    ]
+    names = ["network", "layer", "concept", "r2", "low", "high", "null_low", "null_high"]
+    table = pd.DataFrame(rows, columns=names)
+    return table.assign(adjusted_r2=table["r2"] - 0.2)
+
+
+def _lines(axes):
+    """Curves with a label, by label."""
+    return {x.get_label(): x.get_ydata() for x in axes.lines if not x.get_label().startswith("_")}
+
+
+def test_distributions_of_measures_are_by_class():
+    measures = pd.DataFrame({"x": [0.0, 0, 1, 1], "y": [3.0, 2, 1, 0]})
+    labels = np.array([0, 0, 1, 1])
+    figure = figures.measures_overview(measures, labels, ("normal", "tumor"), title="t")
+    left, right = figure.subfigs
+    for axes, name in zip(left.axes, ("x", "y"), strict=False):
+        assert axes.get_title() == name
+        heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+        assert [sum(of_class) for of_class in heights] == [2, 2]
+    (shown,) = right.axes[0].get_images()
+    np.testing.assert_allclose(shown.get_array(), measures.corr())
+    assert "4 patches" in figure.get_suptitle()
+
+
+def test_r2_is_drawn_by_concept_in_sample_and_held_out(held_out):
+    figure = figures.r2_panels(held_out, held_out, title="t")
+    grid = np.reshape(figure.axes, (2, 2))
+    for k, (concept, (left, right)) in enumerate(zip(("contrast", "ASM"), grid, strict=True)):
+        assert left.get_ylabel() == concept
+        for i, network in enumerate(NETWORKS):
+            expected = i / 10 + np.arange(3) / 100 + k / 1000
+            np.testing.assert_allclose(_lines(left)[network], expected)
+            np.testing.assert_allclose(_lines(right)[network], expected)
+        assert right.collections[0].get_label() == "groups exchanged"
+    assert "groups" in grid[0, 1].get_title()
+
+
+def test_seeds_of_a_network_are_averaged_within_the_widest_interval(held_out):
+    other = held_out.assign(r2=held_out["r2"] + 0.2, low=-0.7, high=1.0)
+    seeds = pd.concat([held_out.assign(seed=0), other.assign(seed=1)])
+    right = figures.r2_panels(seeds, seeds).axes[1]
+    expected = held_out[held_out["network"] == "random"].groupby("layer")["r2"].first() + 0.1
+    np.testing.assert_allclose(_lines(right)["random"], expected)
+    band = next(c for c in right.collections[1:] if c.get_facecolor()[0, 3] < 0.16)
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((-0.7, 1.0))
+
+
+def test_learning_curves_are_means_over_concepts(held_out):
+    table = pd.concat([held_out.assign(patches=p, r2=held_out["r2"] + p / 100) for p in (10, 20)])
+    figure = figures.learning_curves(table, title="t")
+    assert [axes.get_title() for axes in figure.axes] == LAYERS
+    for j, axes in enumerate(figure.axes):
+        for i, network in enumerate(NETWORKS):
+            start = i / 10 + j / 100 + 0.0005
+            np.testing.assert_allclose(_lines(axes)[network], [start + 0.1, start + 0.2])
+
+
+def test_relevance_has_stars_where_both_tests_reject():
+    rows = [
+        (network, layer, concept, br, q, q)
+        for network in ("pretrained", "finetuned")
+        for layer, br, q in (("a", -1.5, 0.01), ("b", 0.5, 0.2), ("c", np.nan, np.nan))
+        for concept in ("contrast", "ASM")
+    ]
+    columns = ["network", "layer", "concept", "br", "q_random", "q_shuffled"]
+    table = pd.DataFrame(rows, columns=columns)
+    only_one = (table["network"] == "finetuned") & (table["concept"] == "ASM")
+    table.loc[only_one, "q_shuffled"] = 0.5
+    figure = figures.relevance_map(table, title="t")
+    stars = {"pretrained": [(0, 0), (0, 1)], "finetuned": [(0, 0)]}
+    for axes, network in zip(figure.axes, stars, strict=False):
+        assert axes.get_title() == network
+        values = axes.get_images()[0].get_array().filled(np.nan)
+        np.testing.assert_allclose(values, [[-1.5, 0.5, np.nan]] * 2)
+        assert [text.get_position() for text in axes.texts] == stars[network]
+        assert axes.get_images()[0].get_clim() == (-1.5, 1.5)
+
+
+def test_reuse_shows_r2_cka_and_change_of_kernels(held_out):
+    rows = [
+        ("pretrained", other, x, v, v - 0.1, v + 0.1)
+        for other, v in (("finetuned", 0.9), ("random", 0.4))
+        for x in LAYERS
+    ]
+    cka = pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
+    change = pd.DataFrame({"layer": ["a", "c"], "relative_change": [0.1, 0.3]})
+    top, middle, bottom = figures.reuse(held_out, cka, change, title="t").axes
+    means = held_out[held_out["network"] == "pretrained"].groupby("layer")["r2"].mean()
+    np.testing.assert_allclose(_lines(top)["pretrained"], means)
+    np.testing.assert_allclose(_lines(middle)["pretrained and finetuned"], [0.9] * 3)
+    np.testing.assert_allclose(_lines(middle)["pretrained and random"], [0.4] * 3)
+    heights = [bar.get_height() for bar in bottom.patches]
+    np.testing.assert_allclose(heights, [0.1, np.nan, 0.3])
+    colors = {line.get_label(): line.get_color() for line in middle.lines}
+    assert colors["pretrained and random"] == NETWORK_STYLES["random"]["color"]
+    assert to_rgba(colors["pretrained and finetuned"]) == to_rgba(
+        NETWORK_STYLES["finetuned"]["color"]
+    )

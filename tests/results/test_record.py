@@ -1,0 +1,71 @@
+import dataclasses
+import json
+import subprocess
+
+import pytest
+
+from utils.results.record import RECORD, WORK, Record, commit, records
+
+
+@pytest.fixture
+def record():
+    return Record(
+        notebook="x.ipynb",
+        backbone="tiny",
+        backbone_title="Tiny",
+        weights={"pretrained": {"origin": "test", "sha256": ""}},
+        data={"origin": "sample", "sha256": "", "patches": 3, "groups": 2},
+        verdicts={"C1": "undecided"},
+        parameters={"SEED": 0},
+        versions={"python": "3.11"},
+        code_sha256="0",
+        finished="2026-01-01T00:00:00+00:00",
+        duration_seconds=1.5,
+        files={"a.png": {"sha256": "0", "alt": "a picture"}},
+        commit="1234567",
+    )
+
+
+def test_a_record_is_read_as_it_was_written(record, tmp_path):
+    record.write(tmp_path)
+    assert Record.read(tmp_path) == record
+    assert json.loads((tmp_path / RECORD).read_text()) == dataclasses.asdict(record)
+
+
+def test_older_records_lack_what_came_later(record, tmp_path):
+    values = dataclasses.asdict(record)
+    del values["commit"], values["steps_kept"]
+    (tmp_path / RECORD).write_text(json.dumps(values))
+    assert Record.read(tmp_path) == dataclasses.replace(record, commit="", steps_kept=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("duration_seconds", "long", "'long' for 'duration_seconds'; expected float"),
+        ("verdicts", None, "None for 'verdicts'; expected dict"),
+        ("data", {"origin": "x"}, "'data'; expected a dictionary with 'patches'"),
+        ("weights", {"random": {}}, "'weights, random'; expected a dictionary with 'origin'"),
+        ("files", {"a.png": {"alt": "x"}}, "'a.png'; expected a dictionary with 'sha256'"),
+    ],
+)
+def test_what_is_wrong_is_named(record, tmp_path, field, value, words):
+    values = {**dataclasses.asdict(record), field: value}
+    (tmp_path / RECORD).write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="make figures") as caught:
+        Record.read(tmp_path)
+    assert words in str(caught.value) and str(tmp_path / RECORD) in str(caught.value)
+
+
+def test_unfinished_runs_are_no_records(record, tmp_path):
+    for folder in ("b", "a/deep", f"{WORK}/unfinished"):
+        (tmp_path / folder).mkdir(parents=True)
+        record.write(tmp_path / folder)
+    assert [folder for folder, _ in records(tmp_path)] == [tmp_path / "a/deep", tmp_path / "b"]
+
+
+def test_commit_is_that_of_git():
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("this is not a git checkout")
+    assert done.stdout.startswith(commit().removesuffix("-dirty")) and len(commit()) >= 7

@@ -1,0 +1,51 @@
+"""Pixels: reading, checking and converting RGB images."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image as RGB, ``(H, W, 3)`` uint8."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path} cannot be read as an image: remove or replace it.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Convert images from [0, 1] to 0 to 255.
+
+    Parameters
+    ----------
+    images : array, any shape, float in [0, 1] or uint8
+        What lies outside is cut off; uint8 is returned as it is.
+
+    Returns
+    -------
+    array, of the same shape, uint8
+    """
+    if images.dtype == np.uint8:
+        return images
+    return np.uint8(np.round(255 * np.clip(images, 0, 1)))
+
+
+def check_rgb(images: np.ndarray, what: str = "images") -> None:
+    """Raise ValueError unless `images` are uint8 RGB, ``(N, H, W, 3)``, and at least one.
+
+    Parameters
+    ----------
+    images : array
+        Anything with dtype and shape, such as an HDF5 dataset; no pixel is read.
+    what : str
+        Name of the images in the message.
+    """
+    expected = "expected uint8 RGB patches of shape (N, H, W, 3) with values 0 to 255"
+    dtype = getattr(images, "dtype", type(images).__name__)
+    if dtype != np.uint8:
+        raise ValueError(f"{what} are {dtype}; {expected}: scale and convert them first.")
+    if len(images.shape) != 4 or images.shape[-1] != 3:
+        raise ValueError(f"{what} have the shape {tuple(images.shape)}; {expected}.")
+    if len(images) == 0:
+        raise ValueError(f"the set of {what} is empty; {expected}.")
