@@ -164,7 +164,7 @@ def speed(model, lucid_model, layer, channels):
         f"{layer} at {SIZE} px: {forward / 1e9:.2f} GFLOP forward, sgemm {peak / 1e9:.0f} GFLOP/s, "
         f"ceiling {limit:.0f} channel-steps/s; {processor()}"
     )
-    contestants = [("Lucid, a channel a call", 1, lucid_naive(lucid_model, layer, channels[0]))]
+    contestants = [("Lucid, one channel per call", 1, lucid_naive(lucid_model, layer, channels[0]))]
     contestants += [
         (f"Lucid, expert, batch {n}", n, lucid_expert(lucid_model, layer, channels[:n]))
         for n in (8, 32)
@@ -187,7 +187,7 @@ def speed(model, lucid_model, layer, channels):
     rates = table["channel-steps/s"]
     best = {dtype: rates[f"utils.optvis, batch 32, {dtype}"] for dtype in ("float32", "bfloat16")}
     peers = {
-        "naive Lucid": rates["Lucid, a channel a call"],
+        "naive Lucid": rates["Lucid, one channel per call"],
         "expert Lucid": rates[rates.index.str.startswith("Lucid, expert")].max(),
         "tf-keras-vis": rates[rates.index.str.startswith("tf-keras-vis")].max(),
     }

@@ -117,11 +117,11 @@ def passes(model, images, layers, count):
         cut[layer] = tf.function(network)
         cut[layer](batches[0], training=False)
     clock.begun = time.perf_counter()
-    for _ in tqdm(range(count), desc="a pass a concept and layer", unit="concept"):
+    for _ in tqdm(range(count), desc="one pass per concept and layer", unit="concept"):
         for layer in layers:
             for batch in batches:
                 tf.reduce_mean(cut[layer](batch, training=False)[layer], axis=(1, 2)).numpy()
-    clock.stop("a pass a concept and layer")
+    clock.stop("one pass per concept and layer")
     return dict(clock.rows)
 
 
@@ -186,7 +186,7 @@ def main():
     )
     summary = pd.DataFrame(
         {
-            "what": ["a pass a concept and layer", "scikit-learn's grid search, a target"],
+            "what": ["one pass per concept and layer", "scikit-learn's grid search, a target"],
             "seconds": [many, peer_each],
             "ours_seconds": [one, each],
             "ratio": [many / one, peer_each / each],

@@ -134,7 +134,7 @@ def judge_c3(
     Parameters
     ----------
     networks : mapping of str to (mapping of str to Regression)
-        Of ``random``, ``pretrained`` and ``finetuned``.
+        Regressions of ``random``, ``pretrained`` and ``finetuned``, by layer.
     groups : array, (N,)
     layers : sequence of str, optional
         Those that count; by default all.

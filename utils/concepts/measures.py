@@ -32,11 +32,6 @@ def texture_measures(
     -------
     DataFrame, N rows
         Columns as in `TEXTURE`, by ``skimage.feature.graycoprops``.
-
-    Raises
-    ------
-    ValueError
-        If the images are not uint8 RGB or there are none, or a distance does not fit into them.
     """
     check_rgb(images)
     smallest = min(images.shape[1:3])
@@ -69,11 +64,6 @@ def nuclei_measures(patches: PatchSet) -> pd.DataFrame:
         density of ``haematoxylin`` (Ruifrok and Johnston 2001) over the nuclei's pixels;
         ``neoplastic share`` of the nuclei's area. NaN where a patch has no such nucleus, or its
         source no masks.
-
-    Raises
-    ------
-    ValueError
-        If there are no masks at all.
     """
     nuclei = nuclei_table(patches)
     by_patch = nuclei.groupby("patch")

@@ -96,11 +96,6 @@ def regress(
     -------
     dict of str to Regression
         By layer.
-
-    Raises
-    ------
-    ValueError
-        If a measure is constant or not finite, or there are too few groups for the folds.
     """
     targets = concept_targets(measures)
     codes = fold_codes(groups, folds, len(targets))

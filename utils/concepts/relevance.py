@@ -52,11 +52,6 @@ def relevance(
         directions, or vectors of the shuffled concept, have as large a ratio) and, with
         the false discovery rate controlled over all rows, ``q_random`` and ``q_shuffled``. Where
         the logit is linear in the layer, all patches have one sensitivity and no ratio: NaN.
-
-    Raises
-    ------
-    ValueError
-        If the regressions were made without gradients.
     """
     codes = group_codes(groups)
     counts = resample_groups(codes, resamples, seed)

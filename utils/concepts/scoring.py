@@ -142,7 +142,7 @@ def r2_difference(
     Parameters
     ----------
     one, other : mapping of str to Regression
-        Of the same patches and concepts.
+        Regressions of the same patches and concepts, by layer.
     groups : array, (N,)
     layers, other_layers : sequence of str
         Whose R2 are averaged; by default the same of both.

@@ -84,11 +84,6 @@ def weight_change(before: Model, after: Model) -> pd.DataFrame:
     DataFrame
         One row per analysis layer, of all kernels between the one before it and itself: ``layer``,
         ``relative_change`` (norm of the difference over the norm before) and ``cosine`` of the two.
-
-    Raises
-    ------
-    ValueError
-        If the networks are not of the same backbone.
     """
     if before.backbone is not after.backbone:
         raise ValueError(f"{before.title} and {after.title} are not of the same backbone.")

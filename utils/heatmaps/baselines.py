@@ -7,13 +7,13 @@ from utils.patches import haematoxylin
 
 
 def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
-    """Make maps that know nothing of any network and that every method has to beat.
+    """Make maps that use no network and that every method has to beat.
 
     Parameters
     ----------
     images : array, (N, H, W, 3), uint8
     seed : int
-        Of ``random``.
+        Seed of ``random``.
 
     Returns
     -------

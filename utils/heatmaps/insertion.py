@@ -44,13 +44,13 @@ def insertion_deletion(
         What replaces pixels: ``mean``, the patch's mean colour, or ``blur``, the patch blurred
         until its nuclei are gone.
     seed : int
-        Of the order of pixels that a map gives the same value, such as all of a dead one.
+        Seed of the order of pixels with equal values, such as all of a map of zeros.
 
     Returns
     -------
     DataFrame
-        A row a ``method``, ``curve`` (insertion, deletion), ``patch`` and ``share`` of the area,
-        with the ``probability`` of the target, and the patch's ``group``.
+        One row per ``method``, ``curve`` (insertion, deletion), ``patch`` and ``share`` of the
+        area, with the ``probability`` of the target, and the patch's ``group``.
     """
     images = patches.images
     if fill not in ("mean", "blur"):

@@ -61,10 +61,10 @@ def explain(
     images : array, (N, H, W, 3), uint8
         Patches.
     methods : sequence of str
-        Of `METHODS`: ``gradcam`` (Selvaraju 2017), ``gradcam++`` (Chattopadhay 2018), ``layercam``
-        (Jiang 2021), and ``saliency`` (Simonyan 2014: the largest absolute gradient over the
-        colours), which is of the input and not of a layer. The second and third assume activations
-        that are not negative, such as behind a ReLU.
+        Names in `METHODS`: ``gradcam`` (Selvaraju 2017), ``gradcam++`` (Chattopadhay 2018),
+        ``layercam`` (Jiang 2021), and ``saliency`` (Simonyan 2014: the largest absolute gradient
+        over the colours), which refers to the input, not to a layer. The second and third assume
+        activations that are not negative, such as behind a ReLU.
     layer : str, optional
         Analysis layer, by default the backbone's last one with spatial extent.
     target : str
@@ -77,12 +77,6 @@ def explain(
     dict of str to array, (N, H, W), float32 in [0, 1]
         By method; every map is divided by its maximum. A map without any evidence is all zeros,
         and a warning says how many are and how these patches are classified.
-
-    Raises
-    ------
-    ValueError
-        If an option or layer does not exist, the layer has no spatial extent, the network no head,
-        or the images are not what it takes.
     """
     layer = layer or model.backbone.cam_layer
     found = explain_layers(model, images, [layer], methods=methods, target=target, **options)
@@ -174,11 +168,6 @@ def stream(
     ------
     HeatMapBatch
         The next patches'.
-
-    Raises
-    ------
-    ValueError
-        As `explain`.
     """
     layers, methods = _check_options(layers, methods, target, score, modifier, interpolation)
     model.check_spatial(layers)

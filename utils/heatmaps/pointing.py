@@ -116,11 +116,6 @@ def annotated(patches: PatchSet, *, least: float = 0.02) -> PatchSet:
     Returns
     -------
     PatchSet
-
-    Raises
-    ------
-    ValueError
-        If there are none.
     """
     if patches.masks is None:
         raise ValueError(f"{patches} has no masks; expected the type of nucleus of every pixel.")
@@ -180,9 +175,9 @@ def localization_table(
     Returns
     -------
     DataFrame
-        A row a map and patch: ``network``, ``method``, ``layer``, ``patch``, ``group``, a column a
-        measure, see `MEASURES`, and ``dead``, 1 where the map is all zeros. Such a map points
-        nowhere and counts as a uniform one.
+        One row per map and patch: ``network``, ``method``, ``layer``, ``patch``, ``group``, one
+        column per measure, see `MEASURES`, and ``dead``, 1 where the map is all zeros. Such a map
+        counts as a uniform one.
     """
     neoplastic, nuclei = patches.masks == NEOPLASTIC, patches.masks > 0
     parts = []
@@ -212,7 +207,7 @@ def measure_networks(
     layers : sequence of str
         Analysis layers.
     seed : int
-        Of the random maps.
+        Seed of the random maps.
 
     Returns
     -------
@@ -231,7 +226,7 @@ def compare_with_baselines(
     network: str = "finetuned",
     methods: Sequence[str] = ("gradcam", "gradcam++"),
 ) -> pd.DataFrame:
-    """Set methods of a network against every baseline, patch by patch.
+    """Compare methods with every baseline, paired by patch.
 
     Parameters
     ----------
@@ -246,10 +241,10 @@ def compare_with_baselines(
     Returns
     -------
     DataFrame
-        A row a method, layer, measure and ``baseline``: the ``mean``, the ``baseline_mean`` and the
-        share of its maps that are dead (``baseline_dead``), the ``difference`` and its interval
-        ``low`` to ``high`` over groups. Its level is 95 % for all methods and layers of a measure
-        together (Bonferroni).
+        One row per method, layer, measure and ``baseline``: the ``mean``, the ``baseline_mean``
+        and the share of its maps that are dead (``baseline_dead``), the ``difference`` and its
+        interval ``low`` to ``high`` over groups. Its level is 95 % for all methods and layers of a
+        measure together (Bonferroni).
     """
     keys = ["network", "method", "layer"]
     parts = dict(iter(table.set_index("patch").groupby(keys, sort=False)))

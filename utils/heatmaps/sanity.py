@@ -39,14 +39,14 @@ def cascading_randomisation(
         Analysis layers from input to output. Everything behind each is randomised in turn, the
         last one's first (that is the head), and in the end the whole network.
     seed : int
-        Of the random weights.
+        Seed of the random weights.
 
     Returns
     -------
     DataFrame
-        A row a ``method``, ``kept_up_to`` (the last layer that kept its weights, or `NOTHING`) and
-        ``patch``, with the ``spearman`` correlation and ``ssim`` of its map with the original one
-        and its ``group``; for `OTHER_PATCH`, of the original maps of patches of two groups. NaN
+        One row per ``method``, ``kept_up_to`` (the last layer that kept its weights, or `NOTHING`)
+        and ``patch``, with the ``spearman`` correlation and ``ssim`` of its map with the original
+        one and its ``group``; for `OTHER_PATCH`, of the original maps of patches of two groups. NaN
         where one of the maps is constant, such as all zeros.
     """
     original = explain(model, patches.images)
@@ -79,7 +79,7 @@ def stability(
     jitter : float
         Deviation of the factor on each stain's density.
     seed : int
-        Of the factors.
+        Seed of the factors.
 
     Returns
     -------

@@ -18,15 +18,15 @@ from utils.networks import flatten, is_flat, nearest_names
 def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
     """Freeze a network into a Lucid model.
 
-    Weights are copied: to train the network on does not change the Lucid model. Whatever acts in
-    training only, such as dropout, is left out, and batch normalisation uses its moving statistics.
+    Weights are copied: further training does not affect the Lucid model. Training-only layers, such
+    as dropout, are left out, and batch normalisation uses its moving statistics.
 
     Parameters
     ----------
     model : keras.Model or utils.networks.Model
         A functional or sequential network of one RGB image, channels last.
     image_value_range : (low, high)
-        What the network expects for black and white, each a number or one number a channel.
+        What the network expects for black and white, each a number or one number per channel.
         Unused for a `utils.networks.Model`, which knows its own.
 
     Returns
@@ -35,11 +35,6 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
         Ready for all of ``lucid.optvis``. Its layers carry Keras' names; those of an InceptionV3
         carry the names of Lucid's model zoo, and Keras' and the paper's short ones (``mixed5b``)
         are accepted too.
-
-    Raises
-    ------
-    ValueError
-        If the network is of another kind, or has layers that cannot be frozen faithfully.
     """
     network, backbone = getattr(model, "network", model), getattr(model, "backbone", None)
     _check_network(network)

@@ -55,9 +55,9 @@ def render(
     transforms : sequence of callables, optional
         From ``lucid.optvis.transform``; by default its ``standard_transforms``.
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
     description : str
-        Of the progress bar.
+        Label of the progress bar.
     progress : bool
         Whether to show one.
 

@@ -66,11 +66,6 @@ class Backbone:
         ----------
         input_size : int, optional
             Fixed height and width in pixels; by default the network takes any size.
-
-        Raises
-        ------
-        ValueError
-            If `input_size` is under the backbone's minimum.
         """
         if input_size is not None and input_size < self.minimum_size:
             raise ValueError(
@@ -92,7 +87,7 @@ class Backbone:
         Returns
         -------
         array or tensor, (..., 3), float32
-            Of the kind that was given: NumPy in, NumPy out.
+            The kind that was given: NumPy in, NumPy out.
         """
         if isinstance(images, np.ndarray):
             images = images.astype(np.float32)
@@ -107,11 +102,6 @@ class Backbone:
             The backbone as one graph, with or without a head.
         name : str
             An analysis layer, or any layer name of `network` itself.
-
-        Raises
-        ------
-        ValueError
-            If there is no such layer; the message lists the nearest names.
         """
         target = self.layers.get(name)
         if isinstance(target, int):
@@ -205,11 +195,6 @@ def get_backbone(name: str | Backbone) -> Backbone:
     Returns
     -------
     Backbone
-
-    Raises
-    ------
-    ValueError
-        If there is none; the message lists those there are.
     """
     if isinstance(name, Backbone):
         return name

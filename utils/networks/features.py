@@ -41,12 +41,6 @@ def layer_features(
     -------
     dict of str to array, (N, C), float32
         By layer, from input to output.
-
-    Raises
-    ------
-    ValueError
-        If a layer does not exist, the images are not what the network takes, or a cached file is
-        damaged.
     """
     return _pooled(model, images, layers, batch_size, cache, _pool_activations)["features"]
 
@@ -72,11 +66,6 @@ def layer_features_and_gradients(
     gradients : dict of str to array, (N, C), float32
         Derivative of the log-odds of tumor with respect to adding to a channel everywhere: the sum
         of its gradient over positions.
-
-    Raises
-    ------
-    ValueError
-        As `layer_features`, and if the network has no head.
     """
     found = _pooled(model, images, layers, batch_size, cache, _pool_activations_and_gradients)
     return found["features"], found["gradients"]

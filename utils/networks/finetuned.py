@@ -23,7 +23,7 @@ def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
     ----------
     patches : PatchSet
     probability : array, (N,)
-        Of tumor, from `Model.predict`.
+        Probability of tumor, from `Model.predict`.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def finetuned_model(
     folder : Path
         Where the checkpoint and its manifest are kept.
     seed : int
-        Of the split and of the training.
+        Seed of the split and of the training.
     **options
         To `finetune`.
 
@@ -77,11 +77,6 @@ def finetuned_model(
     model : Model
     manifest : dict
         What was trained on what, the held-out groups and metrics.
-
-    Raises
-    ------
-    ValueError
-        If a checkpoint exists that was made from other data, options or pretrained weights.
     """
     backbone = get_backbone(backbone)
     weights_path, manifest_path = finetuned_paths(backbone, folder)
@@ -136,7 +131,7 @@ def held_out_patches(
     Returns
     -------
     held_out : PatchSet
-        Of the groups that the manifest says were held out; all where it says nothing of them.
+        Patches of the groups that the manifest says were held out; all where it says nothing.
     rest : PatchSet or None
         The others; None where the manifest says nothing.
     """

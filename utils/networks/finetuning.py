@@ -36,22 +36,19 @@ def finetune(
         Where to start from, without a head; it is left as it is.
     patches : PatchSet
         Training patches of two classes.
-    epochs, batch_size, learning_rate
-        Of the training.
+    epochs, batch_size : int
+        Passes over the patches, and patches per step.
+    learning_rate : float
+        Learning rate of Adam.
     stain_jitter : float
         Deviation of the factor on, and ten times that of the shift of, each stain's density.
     seed : int
-        Of the head, the order of the patches and their augmentation.
+        Seed of the head, of the order of the patches and of their augmentation.
 
     Returns
     -------
     Model
         With one sigmoid unit, and ``weights="finetuned"``.
-
-    Raises
-    ------
-    ValueError
-        If `patches` has not two classes, or does not fit the network.
     """
     _check_training_patches(model, patches)
     make_deterministic(seed)

@@ -38,11 +38,6 @@ def tumor_logit(network: keras.Model):
     Returns
     -------
     KerasTensor, (N,)
-
-    Raises
-    ------
-    ValueError
-        If the network has no head, or one of another number of units.
     """
     output = network.outputs[0]
     if len(output.shape) != 2 or output.shape[-1] not in (1, 2):

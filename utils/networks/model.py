@@ -50,13 +50,7 @@ class Model:
 
     @property
     def identity(self) -> tuple:
-        """Key that identifies this network among all others.
-
-        Raises
-        ------
-        TypeError
-            If the weights have no hash.
-        """
+        """Key that identifies this network among all others."""
         if not self.sha256:
             raise TypeError(
                 f"the weights of {self.title} have no hash, so that they cannot be told from "
@@ -180,11 +174,6 @@ class Model:
         ------
         object
             The function of each batch.
-
-        Raises
-        ------
-        ValueError
-            If the images have another type, shape or range, are too small, or there are none.
         """
         self.check_images(images)
         key = (build, arguments, tuple(images.shape[1:3]))

@@ -35,8 +35,6 @@ def inceptionv3_weights() -> tuple[Path, str]:
     ------
     WeightsUnavailable
         If there are none and they cannot be downloaded.
-    FileNotFoundError
-        If the variable names a file that does not exist.
     """
     named = os.environ.get(WEIGHTS_VARIABLE)
     if named:

@@ -31,11 +31,6 @@ def linear_probe(model: Model, patches: PatchSet) -> Model:
     -------
     Model
         With one sigmoid unit; its other weights are those of `model`.
-
-    Raises
-    ------
-    ValueError
-        If `patches` has only one class, or does not fit the network.
     """
     if len(np.unique(patches.labels)) != 2:
         raise ValueError(f"{patches} has one class; expected normal and tumor patches.")

@@ -52,10 +52,6 @@ def load_model(
     ------
     WeightsUnavailable
         If the pretrained or finetuned weights are unavailable.
-    FileNotFoundError
-        If the path does not exist.
-    ValueError
-        If the backbone is unknown or the file holds the weights of another network.
     """
     backbone = get_backbone(backbone)
     if weights == "random":

@@ -21,11 +21,11 @@ def choose_channels(
     responses : mapping of str to array, (N, C)
         Mean activation of each channel on some patches, by layer.
     count : int
-        Channels a layer.
+        Number of channels per layer.
     rule : str
         ``sample`` (`sample_channels`) or ``highest`` (`highest_channels`).
     seed : int
-        Of the sample.
+        Seed of the sample.
     """
     if rule == "sample":
         return sample_channels(responses, count, seed=seed)
@@ -55,9 +55,9 @@ def sample_channels(
     responses : mapping of str to array, (N, C)
         Mean activation of each channel on some patches, by layer.
     count : int
-        Channels a layer.
+        Number of channels per layer.
     seed : int
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------

@@ -8,11 +8,11 @@ import pandas as pd
 
 from utils.statistics import mean_interval
 
-MEASURES = {"bytes_per_pixel": "PNG size, bytes a pixel", "spectral_slope": "spectral slope"}
+MEASURES = {"bytes_per_pixel": "PNG size, bytes per pixel", "spectral_slope": "spectral slope"}
 
 
 def compressed_bytes(images: np.ndarray) -> np.ndarray:
-    """Size of each image as PNG, ``(N,)``, bytes a pixel; more structure compresses less.
+    """Size of each image as PNG, ``(N,)``, bytes per pixel; more structure compresses less.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def channel_table(
     Returns
     -------
     DataFrame
-        A row a channel: ``layer``, ``channel``, ``image`` (mean activation on its image),
+        One row per channel: ``layer``, ``channel``, ``image`` (mean activation on its image),
         ``patches_mean``, ``patches_max`` (the same on the patches), and the `MEASURES`.
     """
     rows, start = [], 0
@@ -108,7 +108,7 @@ def complexity_by_layer(
     Returns
     -------
     DataFrame
-        A row a layer, measure and network, and a row a pair ``"finetuned - pretrained"`` of
+        One row per layer, measure and network, and one per pair ``"finetuned - pretrained"`` of
         networks, channel by channel: ``mean``, ``low`` and ``high`` (95 %, percentile bootstrap
         over channels), ``n`` channels.
     """

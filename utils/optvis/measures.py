@@ -88,7 +88,7 @@ def boundary_complexity(images, width, constant):
 
 
 def _at(activations, position):
-    """Activations at a position an image, ``(n, C)``; -1 is the centre."""
+    """Activations at one position per image, ``(n, C)``; -1 is the centre."""
     shape = tf.shape(activations)
     centre = tf.stack([shape[2] // 2, shape[1] // 2])
     position = tf.where(position < 0, centre, position)

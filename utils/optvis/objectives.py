@@ -93,7 +93,7 @@ def neuron(layer: str, number: int, x: int | None = None, y: int | None = None) 
 
 
 def direction(layer: str, vector: np.ndarray, cossim_pow: float = 0.0) -> Objective:
-    """Mean product of the activations with a vector of one number a channel.
+    """Mean product of the activations with a vector of one number per channel.
 
     With `cossim_pow`, the product at each position is multiplied by the cosine of the angle to the
     vector, at least 0.1, to this power: it then matters more where activations point than how

@@ -80,12 +80,7 @@ def image(
         Add a part that all images have in common, at first zero: what they can agree on comes to
         lie at the same place (as Lucid's ``lowres_tensor`` does for interpolations).
     seed : int
-        Of the first image.
-
-    Raises
-    ------
-    ValueError
-        If a size is not positive, or `init` has another shape or range.
+        Seed of the first image.
     """
     height = height or width
     if min(width, height, batch) < 1:
@@ -145,7 +140,7 @@ def perlin(
     contrast : float
         Deviation of the values about 0.5.
     seed : int
-        Of the first picture.
+        Seed of the first picture.
 
     Returns
     -------

@@ -40,8 +40,8 @@ def prepare_network(
         the same. ``linear``: they are left out, so that the objective is the activation before
         them (lucid4keras' ``prepare_model``). ``kept``: nothing.
     dtype : str
-        Of the computation: ``float32`` or ``bfloat16`` (weights and outputs stay float32), which
-        is faster where the processor has instructions for it, and slower elsewhere.
+        Precision of the computation: ``float32`` or ``bfloat16`` (weights and outputs stay
+        float32), which is faster where the processor has instructions for it, and slower elsewhere.
 
     Returns
     -------

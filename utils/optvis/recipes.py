@@ -40,7 +40,7 @@ class Recipe:
     stages : sequence of Stage
         Each goes on from the images of the one before, with a fresh state of Adam.
     beta_1, beta_2 : float
-        Of Adam.
+        Decay rates of Adam's moments.
     """
 
     perlin: bool
@@ -129,7 +129,7 @@ def render_channels(
     size : int
         Height and width in pixels.
     seed : int
-        Of the first image of each layer; see `render.ascend`.
+        Seed of the first image of each layer; see `render.ascend`.
     batch_size, dtype
         See `render.ascend`.
 

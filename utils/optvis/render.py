@@ -72,7 +72,7 @@ def ascend(
     thresholds : sequence of int
         Steps after which to keep the images.
     seed : int
-        Of the transforms: the image at index i moves by the draws of seed ``seed + i``.
+        Seed of the transforms: the image at index i moves by the draws of seed ``seed + i``.
     batch_size : int
         Most images in a step. Images that depend on each other (`objectives.diversity`, shared
         parts) are never parted.

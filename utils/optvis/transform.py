@@ -151,12 +151,7 @@ def apply(images: tf.Tensor, transform: Transform, uniform: tf.Tensor) -> tf.Ten
     Returns
     -------
     tensor, (N, h, w, 3), float32
-        Of the size that ``transform.resize`` says.
-
-    Raises
-    ------
-    ValueError
-        If the transforms crop everything away.
+        Their size is what ``transform.resize`` says.
     """
     size = tuple(images.shape[1:3])
     target = transform.resize(size)

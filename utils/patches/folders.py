@@ -44,11 +44,6 @@ def load_folder(
     Returns
     -------
     PatchSet
-
-    Raises
-    ------
-    ValueError
-        If a class has no images, an image cannot be read, or sizes differ without `patch_size`.
     """
     folder = Path(folder)
     files, labels = [], []

@@ -37,11 +37,6 @@ def load_hdf5(
     Returns
     -------
     PatchSet
-
-    Raises
-    ------
-    ValueError
-        If the file is not HDF5 or lacks the groups; the message lists those it has.
     """
     path = Path(path)
     with _open_hdf5(path) as file:
@@ -120,13 +115,6 @@ def load_patchcamelyon(
     Returns
     -------
     PatchSet
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file does not exist.
-    ValueError
-        If a dataset is missing or the lengths differ.
     """
     images = Path(images)
     labels = Path(labels) if labels is not None else _beside(images, f"y{images.suffix}")

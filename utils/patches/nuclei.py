@@ -27,11 +27,6 @@ def nuclei_table(patches: PatchSet) -> pd.DataFrame:
         ``area`` (pixels, of the part in the patch), ``eccentricity`` (0 for a circle),
         ``haematoxylin`` (mean density), ``neoplastic`` (share of its pixels of that type) and
         ``whole`` (whether the border does not cut it).
-
-    Raises
-    ------
-    ValueError
-        If there are no masks at all.
     """
     if patches.masks is None or patches.nuclei is None:
         raise ValueError(f"{patches} has no masks of nuclei: measure its texture only.")

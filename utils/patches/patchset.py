@@ -86,13 +86,7 @@ class PatchSet:
         return replace(self, **chosen)
 
     def in_groups(self, groups: Sequence[str]) -> "PatchSet":
-        """Return the patches of these groups.
-
-        Raises
-        ------
-        ValueError
-            If none of the groups occurs.
-        """
+        """Return the patches of these groups."""
         which = np.isin(self.groups, list(groups))
         if not which.any():
             raise ValueError(
@@ -123,11 +117,6 @@ class PatchSet:
         -------
         train, test : PatchSet
             Both have patches of every class, and no group, nor overlapping patches, in common.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer groups than `folds`, or no such split.
         """
         found = len(np.unique(self.groups))
         if found < folds:

@@ -27,13 +27,6 @@ def load_patches(
     Returns
     -------
     PatchSet
-
-    Raises
-    ------
-    FileNotFoundError
-        If the path does not exist.
-    ValueError
-        If it holds no patches in one of these layouts.
     """
     if source == "sample":
         patches = load_sample()

@@ -54,13 +54,6 @@ class Steps:
             A function or method of a module; it must depend on nothing but its arguments.
         *args, **kwargs
             See `identity` for what can be told apart.
-
-        Raises
-        ------
-        TypeError
-            If the function or an argument cannot be told from others.
-        ValueError
-            If the kept result is damaged.
         """
         digest = identity((function, args, kwargs, code_sha256(), versions()))
         name = getattr(function, "__name__", type(function).__name__)
@@ -93,11 +86,6 @@ def identity(value: Any) -> str:
     -------
     str
         Hexadecimal SHA-256, the same in every process.
-
-    Raises
-    ------
-    TypeError
-        If there is something else in it, or a function of a notebook, whose code may change.
     """
     digest = hashlib.sha256()
     _feed(digest, value)
