@@ -55,7 +55,7 @@ def test_features_are_cached_by_network_weights_and_images(
     layer_features(hashed, images[::-1], cache=tmp_path)
     layer_features(hashed, images, layers=["late"], cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
-    monkeypatch.setattr(Model, "batches", None)  # no pass from here on
+    monkeypatch.setattr(Model, "preprocess", None)  # no pass from here on
     again = layer_features(hashed, images, cache=tmp_path)
     np.testing.assert_array_equal(again["late"], first["late"])
     with pytest.raises(ValueError, match="no hash"):
