@@ -96,7 +96,8 @@ def test_agreement_with_tf_keras_vis(real_backbone, checkpoint, sample, fine):
         )
 
     size = tumor.shape[2:0:-1]
-    with warnings.catch_warnings(action="ignore", category=DeadMaps):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadMaps)
         ours = explain(model, tumor, layer=name)
     gradcam_maps = fine(theirs(Gradcam), size)
     assert gradcam_maps.max() == 1

@@ -152,7 +152,8 @@ def network_maps(
     """
     maps = {}
     for network, model in networks.items():
-        with warnings.catch_warnings(action="ignore", category=DeadMaps):  # the tables say it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeadMaps)  # counted in the table
             found = explain_layers(model, images, layers, methods=methods)
         for layer, by_method in found.items():
             for method, heat in by_method.items():

@@ -62,7 +62,8 @@ def cascading_randomisation(
         for place, layer in enumerate(network.layers):
             if layer.name not in kept:
                 randomise(layer, 100_003 * seed + place)
-        with warnings.catch_warnings(action="ignore", category=DeadMaps):  # NaN says it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeadMaps)  # reported as NaN
             rows += _rows(name, original, explain(broken, patches.images))
     return _similarity_table(rows, "kept_up_to", patches)
 
