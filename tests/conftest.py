@@ -92,7 +92,7 @@ def sample() -> PatchSet:
 
 @pytest.fixture(scope="session")
 def real_backbone() -> str:
-    """InceptionV3 where its ImageNet weights can be had, else DenseNet-121."""
+    """InceptionV3 where its ImageNet weights are available, else DenseNet-121."""
     return choose_backbone("auto")
 
 

@@ -21,6 +21,7 @@ ORDER = (
 )
 SHARED = ("statistics", "assets", "files", "progress", "versions")
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "utils").rglob("*.py"))
+DRAWING = {"drawContours", "putText", "rectangle", "circle", "applyColorMap", "addWeighted"}
 WRITERS = {"write_text", "write_bytes", "savefig", "to_csv", "imwrite", "save_weights", "tofile"}
 
 
@@ -101,6 +102,8 @@ def test_only_results_draw_and_write(file):
     drawing = {name for name in names if name.split(".")[0] in ("matplotlib", "IPython", "PIL")}
     assert not drawing, f"{file} imports {drawing}"
     calls = [node.func for node in ast.walk(_tree(file)) if isinstance(node, ast.Call)]
+    drawn = {call.attr for call in calls if isinstance(call, ast.Attribute)} & DRAWING
+    assert not drawn, f"{file} draws by {drawn}"
     writing = {call.attr for call in calls if isinstance(call, ast.Attribute)} & WRITERS
     if writing and file not in ("utils/files.py", "utils/assets.py"):
         taken = [name for module, found in _imports(file) for name in found]

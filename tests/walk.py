@@ -68,13 +68,13 @@ def to_overlay(folder: Path) -> Walk:
     walk = Walk()
     sample = walk.call(patches.load_sample)
     few = walk.call(sample.sample, 2)
-    outlines = walk.call(patches.outline_neoplastic, few)
     network = walk.call(networks.load_model, "pretrained", "densenet121")
     network = walk.call(networks.linear_probe, network, sample.sample(20))
     maps = walk.call(heatmaps.explain, network, few.images)
     pictures = {
         method: walk.call(figures.overlay, few.images, heat) for method, heat in maps.items()
     }
+    outlines = walk.call(figures.outline_neoplastic, few)
     titles = [str(group) for group in few.groups]
     figure = walk.call(figures.explanations, few.images, pictures, titles, outlines=outlines)
     walk.call(Results(folder).figure, figure, "overlay.jpg", "patches beside their heat maps")

@@ -49,7 +49,7 @@ ASSETS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 class AssetError(RuntimeError):
-    """An asset cannot be had; the message says why and what to do."""
+    """An asset is unavailable; the message says why and what to do."""
 
 
 def cache_folder() -> Path:

@@ -23,6 +23,10 @@ PACKAGES = (
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the version of Python and of each of `PACKAGES`."""
-    return {"python": platform.python_version()} | {
-        name: metadata.version(name) for name in PACKAGES
-    }
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # such as one that another build of it replaces
+            found[name] = "not installed"
+    return found

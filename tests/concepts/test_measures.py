@@ -68,3 +68,14 @@ def test_nuclei_of_the_sample(sample):
     labels = sample.labels[nest][table[nest].notna().all(axis=1)]
     assert known["neoplastic share"][labels == 0].max() == 0
     assert known["neoplastic share"][labels == 1].min() >= 0.5
+
+
+def test_patches_without_any_nucleus_have_no_measures():
+    """As those of a region without annotation."""
+    images = np.full((2, 9, 9, 3), 200, np.uint8)
+    masks, names = np.full((2, 9, 9), UNANNOTATED, np.uint8), np.array(["a", "b"])
+    nuclei = np.zeros((2, 9, 9), np.int32)
+    patches = PatchSet(images, np.zeros(2), names, names, np.zeros((2, 2)), masks, nuclei)
+    measures = nuclei_measures(patches)
+    assert list(measures) == list(NUCLEI) and len(measures) == 2
+    assert measures.isna().all(axis=None)

@@ -19,7 +19,7 @@ def test_gradients_against_finite_differences(tiny_classifier, objective_values)
     ]
     image = param.image(16, batch=4, sd=1.0)
     start = image.variables[0].numpy()
-    climb = Ascent(
+    ascent = Ascent(
         tiny_classifier,
         batch,
         image,
@@ -27,7 +27,7 @@ def test_gradients_against_finite_differences(tiny_classifier, objective_values)
         keras.optimizers.SGD(1.0),
         last_relus="kept",
     )
-    climb.run(batch, image, [1])
+    ascent.run(batch, image, [1])
     gradient = image.variables[0].numpy() - start  # one step of rate 1 up the sum of objectives
     network = tiny_classifier.submodel(["early", "late"], logit=True)
 
@@ -46,7 +46,7 @@ def test_gradients_against_finite_differences(tiny_classifier, objective_values)
 def test_one_graph_serves_all_channels_and_weights(tiny_model):
     batch = [objectives.channel("late", c) for c in range(6)]
     image = param.image(16, batch=6)
-    climb = Ascent(
+    ascent = Ascent(
         tiny_model,
         batch,
         image,
@@ -54,28 +54,28 @@ def test_one_graph_serves_all_channels_and_weights(tiny_model):
         keras.optimizers.Adam(0.05),
         batch_size=2,
     )
-    climb.run(batch, image, [2])
+    ascent.run(batch, image, [2])
     other = Model(
         keras.models.clone_model(tiny_model.network), tiny_model.backbone, "random", "", ""
     )
-    assert climb.load(other)
+    assert ascent.load(other)
     again = param.image(16, batch=6)
-    found = climb.run(batch, again, [2]).images
-    assert climb.traces == 1
+    found = ascent.run(batch, again, [2]).images
+    assert ascent.traces == 1
     expected = render.render_vis(
         other, batch, lambda: param.image(16, batch=6), thresholds=[2], progress=False
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
     inputs = keras.Input((None, None, 3))
     wider = keras.Model(inputs, keras.layers.Conv2D(6, 5, name="late_relu")(inputs))
-    assert not climb.load(Model(wider, tiny_model.backbone, "random", "", ""))
+    assert not ascent.load(Model(wider, tiny_model.backbone, "random", "", ""))
 
 
 def test_interruption_returns_what_there_is(tiny_model):
     batch = [objectives.channel("late", c) for c in range(5)]
     image = param.image(16, batch=5)
     start = image().numpy()
-    climb = Ascent(
+    ascent = Ascent(
         tiny_model,
         batch,
         image,
@@ -90,10 +90,10 @@ def test_interruption_returns_what_there_is(tiny_model):
             raise KeyboardInterrupt
 
     with pytest.warns(UserWarning, match="returning 4 of 5 images, the last 2 .* 3 of 4"):
-        ascent = climb.run(batch, image, [2, 4], tick=tick)
-    assert ascent.images.shape[:2] == (2, 4) and np.isnan(ascent.history[3, 2:]).all()
-    assert np.isfinite(ascent.history[:3]).all()
-    np.testing.assert_array_equal(ascent.images[1], image()[:4])
+        found = ascent.run(batch, image, [2, 4], tick=tick)
+    assert found.images.shape[:2] == (2, 4) and np.isnan(found.history[3, 2:]).all()
+    assert np.isfinite(found.history[:3]).all()
+    np.testing.assert_array_equal(found.images[1], image()[:4])
     np.testing.assert_array_equal(start[4], image()[4])
 
 

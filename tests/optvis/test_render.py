@@ -25,7 +25,7 @@ def test_batch_equals_single_renders(tiny_model):
         np.testing.assert_allclose(alone[:, 0], together.images[:, i], atol=1e-5)
 
 
-def test_silent_channels_wake_and_the_model_is_untouched(tiny_model):
+def test_inactive_channels_are_activated_and_the_model_is_untouched(tiny_model):
     late = tiny_model.network.get_layer("deep")
     late.bias.assign(np.float32([0, 0, -1, 0, 0, 0]))  # silent on noise
     before = tiny_model.network.get_weights()

@@ -66,3 +66,12 @@ def test_patchcamelyon(tmp_path):
         load_patchcamelyon(*files).split()
     with pytest.raises(ValueError, match="no dataset 'y'"):
         load_patchcamelyon(files[0], files[0])
+
+
+def test_empty_nodes_are_left_out(tmp_path):
+    path = tmp_path / "camelyon.h5"
+    _write_camelyon(path)
+    with h5py.File(path, "a") as file:
+        node = file.create_group("normal/level7/centre0/patient9/node1")
+        node["patches"] = np.zeros((0, 24, 24, 3), np.uint8)
+    assert len(load_hdf5(path)) == 24

@@ -9,7 +9,6 @@ from utils.patches import (
     PatchSet,
     haematoxylin,
     nuclei_table,
-    outline_neoplastic,
 )
 
 
@@ -41,14 +40,3 @@ def test_table_without_nuclei_is_empty_and_without_masks_an_error(two_patches):
     assert len(table) == 0 and list(table) == list(nuclei_table(two_patches))
     with pytest.raises(ValueError, match="no masks of nuclei"):
         nuclei_table(replace(two_patches, nuclei=None))
-
-
-def test_outlines_follow_the_neoplastic_nuclei():
-    image = np.zeros((1, 20, 20, 3), np.uint8)
-    mask = np.zeros((1, 20, 20), np.uint8)
-    mask[0, 5:10, 5:10], mask[0, 15:18, 15:18] = 3, 2
-    patches = PatchSet(image, np.ones(1), *(np.array(["a"]),) * 2, np.zeros((1, 2)), mask)
-    drawn = outline_neoplastic(patches)[0].any(axis=-1)
-    assert drawn[5, 5:10].all() and not drawn[7, 7] and not drawn[13:].any()
-    assert not image.any()
-    assert outline_neoplastic(replace(patches, masks=None)) is None

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from utils.results.record import RECORD, WORK, Record, commit, records
+from utils.results.record import RECORD, WORK, Record, commit, previous_files, records
 
 
 @pytest.fixture
@@ -64,8 +64,31 @@ def test_unfinished_runs_are_no_records(record, tmp_path):
     assert [folder for folder, _ in records(tmp_path)] == [tmp_path / "a/deep", tmp_path / "b"]
 
 
-def test_commit_is_that_of_git():
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip("this is not a git checkout")
-    assert done.stdout.startswith(commit().removesuffix("-dirty")) and len(commit()) >= 7
+def test_commit_is_dirty_by_code_and_not_by_results(tmp_path, monkeypatch):
+    def git(*arguments):
+        subprocess.run(["git", "-C", tmp_path, *arguments], check=True, capture_output=True)
+
+    folder = tmp_path / "utils" / "results"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr("utils.results.record.__file__", str(folder / "record.py"))
+    assert commit() == ""
+    for name in ("utils/code.py", "figure.png"):
+        (tmp_path / name).write_text("old")
+    git("init")
+    git("add", ".")
+    git("-c", "user.name=me", "-c", "user.email=me@here.example", "commit", "-m", "first")
+    head = commit()
+    assert len(head) == 7
+    (tmp_path / "figure.png").write_text("new")
+    assert commit() == head
+    (tmp_path / "utils/code.py").write_text("new")
+    assert commit() == f"{head}-dirty"
+
+
+def test_files_of_a_record_that_is_otherwise_wrong_are_known(record, tmp_path):
+    assert previous_files(tmp_path) == []
+    values = {**dataclasses.asdict(record), "verdicts": None}
+    (tmp_path / RECORD).write_text(json.dumps(values))
+    assert previous_files(tmp_path) == ["a.png"]
+    (tmp_path / RECORD).write_text("[]")
+    assert previous_files(tmp_path) == []

@@ -36,7 +36,7 @@ def relevance(
     gradients : mapping of str to array, (N, C)
     groups : array, (N,)
     directions : int
-        Random unit vectors a layer.
+        Random unit vectors per layer.
     resamples : int
         Resamples of the groups, for the interval.
     seed : int

@@ -19,7 +19,7 @@ class RidgeFit:
     def __init__(self, x: np.ndarray, y: np.ndarray, codes: np.ndarray, train: np.ndarray):
         self.scaler = steady_scaler(x[train])
         self.z = self.scaler.transform(x)
-        self.train, self.y = train, y
+        self.train = train
         self.gram = self.z @ self.z[train].T
         inside = np.arange(len(train))
         own = self.gram[train]

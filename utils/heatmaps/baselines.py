@@ -19,8 +19,8 @@ def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]
     -------
     dict of str to array, (N, H, W), float32 in [0, 1]
         ``uniform``; ``centre``, a Gaussian with a deviation of a quarter of the patch; ``random``
-        places, a new draw a patch, as coarse as nuclei; and ``haematoxylin``, the stain's density
-        after Ruifrok and Johnston (2001), a little smoothed.
+        places, a new draw for each patch, as coarse as nuclei; and ``haematoxylin``, the stain's
+        density after Ruifrok and Johnston (2001), a little smoothed.
     """
     count, height, width = images.shape[:3]
     y, x = (np.linspace(-2, 2, side) for side in (height, width))

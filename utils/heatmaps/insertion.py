@@ -1,18 +1,15 @@
 """What the pixels of a heat map do to the prediction: insertion and deletion."""
 
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 import pandas as pd
 from sklearn.metrics import auc
 
+from utils.heatmaps.maps import Maps
 from utils.heatmaps.pointing import check_masks
 from utils.networks import Model
 from utils.patches import PatchSet
 from utils.progress import progress_bar
-
-Maps = Mapping[str, np.ndarray]
 
 
 def insertion_deletion(

@@ -4,7 +4,7 @@ All methods and layers come from one forward and one backward pass.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -17,6 +17,7 @@ from utils.networks import INPUT, Model
 TARGETS = ("tumor", "normal")
 SCORES = ("logit", "probability")
 MODIFIERS = ("relu", "absolute", "negate")
+Maps = Mapping[str, np.ndarray]  # heat maps, (N, H, W), by method
 INTERPOLATIONS = {
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
@@ -162,7 +163,7 @@ def stream(
         the layer's positions to lie evenly over the patch, which convolutions without padding
         only do approximately.
     batch_size : int
-        Patches a pass; the maps do not depend on it.
+        Patches per pass; the maps do not depend on it.
 
     Yields
     ------

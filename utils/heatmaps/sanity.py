@@ -1,7 +1,7 @@
 """Sanity checks: whether heat maps depend on the weights, and whether they are stable."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import keras
@@ -10,14 +10,13 @@ import pandas as pd
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
-from utils.heatmaps.maps import DeadMaps
+from utils.heatmaps.maps import DeadMaps, Maps
 from utils.networks import Model, randomise
 from utils.patches import PatchSet, change_stains
 from utils.progress import progress_bar
 
 OTHER_PATCH = "another patch"  # the baseline of similarity: maps that have nothing in common
 NOTHING = "none"  # of the weights is kept
-Maps = Mapping[str, np.ndarray]
 Explainer = Callable[[Model, np.ndarray], Maps]
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from utils.lucid_bridge.tensorflow1 import import_lucid, tf1
-from utils.networks import flatten, is_flat, nearest_names
+from utils.networks import flatten, nearest_names
 
 
 def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
@@ -93,18 +93,14 @@ def _check_network(network: Any) -> None:
 def _layers(network: keras.Model) -> Iterator[keras.Layer]:
     """Give all layers of a network and of those nested in it."""
     for layer in network.layers:
+        yield layer
         if isinstance(layer, keras.Model):
             yield from _layers(layer)
-        else:
-            yield layer
 
 
 def _graph(network: keras.Model) -> keras.Model:
     """Make a flat model of what each operation of a network computes, by its name."""
-    if is_flat(network):
-        flat = keras.Model(network.inputs[0], network.outputs)  # makes a graph of a Sequential
-    else:
-        flat = flatten(network)
+    flat = flatten(network)  # whose layers are called here alone
     outputs = {
         operation.name: operation.output
         for operation in flat.operations

@@ -93,7 +93,7 @@ def render_channels(
     layer : str
         Any name of the layer.
     channels : sequence of int
-        Channels to maximise, an image each.
+        Channels to maximise, one image for each.
     size : int
         Height and width of the images in pixels.
     **options

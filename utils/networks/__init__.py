@@ -1,7 +1,7 @@
 """Which network with which weights: backbones, checkpoints, finetuning and features."""
 
 from utils.networks.backbones import BACKBONES, Backbone, get_backbone, nearest_names
-from utils.networks.checkpoints import flatten, is_flat
+from utils.networks.checkpoints import flatten, set_layer_weights
 from utils.networks.features import (
     constant_share,
     layer_features,
@@ -38,7 +38,6 @@ __all__ = [
     "flatten",
     "get_backbone",
     "held_out_patches",
-    "is_flat",
     "layer_features",
     "layer_features_and_gradients",
     "linear_probe",
@@ -47,5 +46,6 @@ __all__ = [
     "make_deterministic",
     "nearest_names",
     "randomise",
+    "set_layer_weights",
     "tumor_logit",
 ]

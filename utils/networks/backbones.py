@@ -38,9 +38,9 @@ class Backbone:
     visualised_layers : tuple of str
         The analysis layers whose channels are visualised by default.
     cam_layer : str
-        Last analysis layer with spatial extent, the default of the class activation maps.
+        Last analysis layer with spatial extent, the default of the heat maps.
     cam_layers : tuple of str
-        Layers behind a ReLU, from the middle to the last, at which class activation maps are
+        Layers behind a ReLU, from the middle to the last, at which heat maps are
         compared; Grad-CAM++ and LayerCAM assume activations that are not negative.
     pretrained : callable, optional
         Finds the ImageNet weights: returns the path of a Keras weights file and its origin.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 
 from utils.networks.backbones import Backbone
 from utils.networks.heads import add_head, tumor_logit
@@ -26,8 +27,7 @@ def flatten(network: keras.Model) -> keras.Model:
     Parameters
     ----------
     network : keras.Model
-        Sequential or functional, with one image input and one output; neither it nor its layers
-        are changed.
+        Sequential or functional, with one image input; neither it nor its layers are changed.
 
     Returns
     -------
@@ -42,33 +42,43 @@ def flatten(network: keras.Model) -> keras.Model:
             "Sequential Keras model with one image input."
         )
     copies: dict[int, tuple[keras.Operation, keras.Operation]] = {}
-    image = keras.Input(network.input_shape[1:])
-    flat = keras.Model(image, _replay(network, image, copies))
+    flat = _replay(network, None, copies)[0]
     for original, copy in copies.values():
         if getattr(original, "weights", None):
-            copy.set_weights(original.get_weights())
+            set_layer_weights(copy, original.get_weights())
     return flat
 
 
-def is_flat(network: keras.Model) -> bool:
-    """Say whether `flatten` would change nothing.
+def set_layer_weights(layer: keras.Layer, weights: list[np.ndarray]) -> None:
+    """Set the weights of a layer, and what it has computed from them.
 
     Parameters
     ----------
-    network : keras.Model
+    layer : keras.Layer
+    weights : list of array
+    """
+    layer.set_weights(weights)
+    if hasattr(layer, "finalize_state"):  # a Normalization, which keeps mean and variance apart
+        layer.finalize_state()
+
+
+def _replay(
+    network: keras.Model, image: keras.KerasTensor | None, copies: dict
+) -> tuple[keras.Model, keras.KerasTensor]:
+    """Copy a network's layers, entering nested networks, on a tensor or a new input.
 
     Returns
     -------
-    bool
+    copy : keras.Model
+    output : KerasTensor
+        What the last layer computes from `image`, in the graph that `image` belongs to.
     """
-    return not any(
-        isinstance(layer, keras.Model) or type(layer).__name__.startswith(_TRAINING_ONLY)
-        for layer in network.layers
-    )
-
-
-def _replay(network: keras.Model, image: keras.KerasTensor, copies: dict) -> keras.KerasTensor:
-    """Connect copies of a network's layers, entering nested networks, to a tensor."""
+    outputs = getattr(network, "outputs", None) or []
+    if image is not None and len(outputs) != 1:
+        raise ValueError(
+            f"the nested network {network.name!r} has {len(outputs)} outputs; expected one, of a "
+            "functional or Sequential Keras model."
+        )
     output = image
 
     def clone(operation: keras.Operation) -> keras.Operation:
@@ -84,18 +94,19 @@ def _replay(network: keras.Model, image: keras.KerasTensor, copies: dict) -> ker
     def call(operation: keras.Operation, *args, **kwargs):
         nonlocal output
         if isinstance(operation, keras.Model):
-            output = _replay(operation, args[0], copies)
+            output = _replay(operation, args[0], copies)[1]
         elif type(operation).__name__.startswith(_TRAINING_ONLY):
             output = args[0]
         else:
             output = operation(*args, **kwargs)
         return output
 
-    functional = keras.Model(network.inputs[0], network.outputs[0])  # of a Sequential, too
-    keras.models.clone_model(
+    # A model of the same input and outputs makes a graph of a Sequential, too.
+    functional = keras.Model(network.inputs[0], outputs if len(outputs) > 1 else outputs[0])
+    copy = keras.models.clone_model(
         functional, input_tensors=image, clone_function=clone, call_function=call
     )
-    return output  # calls come in the order of the graph, and the last one makes its only output
+    return copy, output  # the graph is called in order, and its last call makes its only output
 
 
 def read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]:

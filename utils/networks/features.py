@@ -32,7 +32,7 @@ def layer_features(
     layers : sequence of str, optional
         By default all analysis layers of the backbone.
     batch_size : int
-        Patches a pass.
+        Patches per pass.
     cache : str or Path, optional
         Folder of HDF5 files, one for each combination of network, weights, images and layers, from
         which the features are read if they are there, and to which they are written if not.
@@ -83,6 +83,7 @@ def _pooled(model, images, layers, batch_size, cache, make) -> dict[str, dict[st
             kind: {name: np.concatenate([part[kind][name] for part in parts]) for name in layers}
             for kind in parts[0]
         }
+    model.check_images(images)  # before they are hashed
     path = _cache_path(model, images, layers, cache, make)
     if not path.exists():
         with whole_file(path) as scratch, h5py.File(scratch, "w") as file:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils.networks.backbones import Backbone
+from utils.networks.checkpoints import set_layer_weights
 from utils.networks.heads import tumor_logit
 from utils.patches import check_rgb
 from utils.progress import progress_bar
@@ -69,7 +70,8 @@ class Model:
     def copy(self) -> "Model":
         """Return a model whose weights can be changed without changing this one's."""
         network = keras.models.clone_model(self.network)
-        network.set_weights(self.network.get_weights())
+        for layer, original in zip(network.layers, self.network.layers, strict=True):
+            set_layer_weights(layer, original.get_weights())
         return replace(self, network=network)
 
     def layer(self, name: str) -> keras.Layer:

@@ -14,7 +14,7 @@ from utils.optvis.objectives import INPUT, LOGIT, Objective
 from utils.optvis.param import Image
 from utils.optvis.preparation import architecture, prepare_network
 
-BATCH_SIZE = 32  # images a step: more does not pay, and takes memory
+BATCH_SIZE = 32  # images per step; larger batches are not faster
 
 
 @dataclass(frozen=True)

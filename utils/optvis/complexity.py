@@ -27,8 +27,8 @@ def spectral_slope(images: np.ndarray) -> np.ndarray:
     """Slope of log power over log frequency, ``(N,)``: 0 for white noise, lower for smoother.
 
     The power of the luminance under a Hann window, averaged over directions in rings one
-    frequency wide, fitted from 3 cycles an image to half of the highest frequency; photographs have
-    about -2 (Field 1987). An image without contrast has no slope and gives NaN.
+    frequency wide, fitted from 3 cycles per image to half of the highest frequency; photographs
+    have about -2 (Field 1987). An image without contrast has no slope and gives NaN.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ class Objective:
 
     def __repr__(self) -> str:
         return " + ".join(
-            f"{t.weight:g} {t.measure.__name__.strip('_')}({t.layer}"
+            f"{t.weight:g} {t.measure.__name__}({t.layer}"
             + "".join(f", {np.array2string(p, threshold=4)}" for p in t.params)
             + ")"
             for t in self.terms

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils.networks import Model
+from utils.networks import Model, set_layer_weights
 
 LAST_RELUS = ("redirected", "linear", "kept")
 DTYPES = ("float32", "bfloat16")
@@ -36,8 +36,8 @@ def prepare_network(
     last_relus : str
         What becomes of the ReLUs between the last convolutions and the outputs. ``redirected``:
         where they stop all of an image's gradient, they let through what would raise their input,
-        so that channels which are silent on noise can be woken (Lucid's idea); the outputs are
-        the same. ``linear``: they are left out, so that the objective is the activation before
+        so that channels which are inactive on noise can be activated (Lucid's idea); the outputs
+        are the same. ``linear``: they are left out, so that the objective is the activation before
         them (lucid4keras' ``prepare_model``). ``kept``: nothing.
     dtype : str
         Precision of the computation: ``float32`` or ``bfloat16`` (weights and outputs stay
@@ -86,7 +86,7 @@ def prepare_network(
             weights = original.get_weights()
             if original.name in folded:
                 weights = _fold(weights, folded[original.name])
-            layer.set_weights(weights)
+            set_layer_weights(layer, weights)
     return copy
 
 

@@ -144,7 +144,7 @@ def render_channels(
     total = batches * len(models) * recipe.steps
     with progress_bar(total=total, unit="step", mininterval=1) as bar:
         for layer, numbers in channels.items():
-            climb = None
+            ascent = None
             targets = [
                 [recipe.objective(layer, number, stage) for number in numbers]
                 for stage in recipe.stages
@@ -152,8 +152,8 @@ def render_channels(
             for name, model in models.items():
                 bar.set_description(f"{layer}, {name}")
                 images = recipe.start(size, len(numbers), seed)
-                if climb is None or not climb.load(model):
-                    climb = Ascent(
+                if ascent is None or not ascent.load(model):
+                    ascent = Ascent(
                         model,
                         targets[0],
                         images,
@@ -163,7 +163,7 @@ def render_channels(
                         dtype=dtype,
                     )
                 for stage, target in zip(recipe.stages, targets, strict=True):
-                    climb.run(
+                    ascent.run(
                         target,
                         images,
                         [len(stage.rates)],

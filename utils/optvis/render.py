@@ -77,7 +77,7 @@ def ascend(
         Most images in a step. Images that depend on each other (`objectives.diversity`, shared
         parts) are never parted.
     last_relus, dtype : str
-        See `network.prepare_network`.
+        See `preparation.prepare_network`.
     progress : bool
         Whether to show a progress bar.
 
@@ -98,7 +98,7 @@ def ascend(
         )
     images = param_f() if param_f else image(128, batch=len(objectives), seed=seed)
     moves = transform.standard() if transforms is None else transforms
-    climb = Ascent(
+    ascent = Ascent(
         model,
         objectives,
         images,
@@ -110,11 +110,11 @@ def ascend(
     )
     layers = "+".join(tabulation.layers(objectives)) or "image"
     with progress_bar(
-        total=thresholds[-1] * len(climb.batches),
+        total=thresholds[-1] * len(ascent.batches),
         desc=f"{len(objectives)} x {layers}",
         unit="step",
         disable=not progress,
         mininterval=1,
         leave=False,
     ) as bar:
-        return climb.run(objectives, images, thresholds, seed=seed, tick=bar.update)
+        return ascent.run(objectives, images, thresholds, seed=seed, tick=bar.update)

@@ -3,7 +3,7 @@
 from utils.patches.folders import load_folder
 from utils.patches.hdf5 import load_hdf5, load_patchcamelyon
 from utils.patches.images import check_rgb, to_uint8
-from utils.patches.nuclei import nuclei_table, outline_neoplastic
+from utils.patches.nuclei import nuclei_table
 from utils.patches.patchset import (
     CLASS_NAMES,
     MASK_NAMES,
@@ -32,6 +32,5 @@ __all__ = [
     "load_patches",
     "load_sample",
     "nuclei_table",
-    "outline_neoplastic",
     "to_uint8",
 ]

@@ -43,7 +43,7 @@ def load_hdf5(
         nodes: list[h5py.Group] = []
         labels, owners, rows = [], [], []
         for label, name in enumerate(CLASS_NAMES):
-            found = _nodes(file.get(f"{name}/level{level}"))
+            found = _nodes(file.get(f"{name}/level{level}"))  # without empty ones
             if not found:
                 raise ValueError(
                     f"{path} has no {name}/level{level}/centre*/patient*/node*/patches; its "
@@ -170,7 +170,7 @@ def _nodes(root: h5py.Group | None) -> list[h5py.Group]:
     found: list[h5py.Group] = []
 
     def keep(_, item) -> None:
-        if isinstance(item, h5py.Group) and "patches" in item:
+        if isinstance(item, h5py.Group) and "patches" in item and len(item["patches"]):
             found.append(item)
 
     if root is not None:

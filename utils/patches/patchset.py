@@ -16,7 +16,7 @@ UNANNOTATED = 255
 
 @dataclass(frozen=True)
 class PatchSet:
-    """Patches with labels and the knowledge of where they come from.
+    """Labelled patches with their origin.
 
     Attributes
     ----------

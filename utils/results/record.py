@@ -145,12 +145,27 @@ def records(root: str | Path) -> Iterator[tuple[Path, Record]]:
             yield path.parent, Record.read(path.parent)
 
 
-def commit() -> str:
-    """Return the commit of the code, with ``-dirty`` if files have changed; empty if unknown."""
-    folder = Path(__file__).resolve().parent
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
+def previous_files(folder: Path) -> list[str]:
+    """Name the files of the record that lies in a folder, whatever else is wrong with it."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        return list(json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it names none
+        return []
+
+
+def commit() -> str:
+    """Return the commit of the code, with ``-dirty`` if code has changed; empty if unknown."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        folder = Path(__file__).resolve().parent.parent.parent
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+
+    try:
+        head = git("rev-parse", "--short=7", "HEAD")
+        if head.returncode:
+            return ""
+        # Results are tracked too, and change with every run.
+        same = git("diff", "--quiet", "HEAD", "--", "utils", "*.ipynb", "*requirements.txt")
     except OSError:  # there is no git
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return head.stdout.strip() + ("-dirty" if same.returncode else "")

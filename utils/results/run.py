@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from utils.files import disk_space, file_sha256, is_abandoned, scratch_prefix, whole_file
 from utils.patches import to_uint8
-from utils.results.record import RECORD, WORK, Record, commit
+from utils.results.record import RECORD, WORK, Record, commit, previous_files
 from utils.results.steps import Steps, code_sha256
 from utils.versions import versions
 
@@ -88,7 +88,7 @@ class Results:
         return self._add(name, alt, about)
 
     def table(self, table: pd.DataFrame, name: str, alt: str = "", **about: Any) -> Path:
-        """Save a table as ``.csv``, six digits a number."""
+        """Save a table as ``.csv``, six digits per number."""
         with whole_file(self._path(name, (".csv",))) as scratch:
             table.to_csv(scratch, index=False, float_format="%.6g")
         return self._add(name, alt, about)
@@ -137,7 +137,7 @@ class Run:
             and isinstance(value, (bool, int, float, str, list))
             and name not in _NOT_PARAMETERS
         }
-        self._began = time.monotonic()
+        self._began, self._commit = time.monotonic(), commit()
         self._used: dict[str, Any] = {"weights": {}}
         self._verdicts: dict[str, str] = {}
         self._results: dict[str, Results] = {}
@@ -201,7 +201,7 @@ class Run:
                     duration_seconds=round(seconds, 1),
                     files=dict(sorted(results.files.items())),
                     steps_kept=self.steps.taken,
-                    commit=commit(),
+                    commit=self._commit,
                 )
                 _publish(results, self.root / name, record)
                 print(f"{self.root / name}: {len(results.files)} files")
@@ -215,14 +215,11 @@ class Run:
 
 def _publish(results: Results, folder: Path, record: Record) -> None:
     record.write(results.folder)  # where it fails if there is no space
-    try:
-        before = Record.read(folder).files
-    except ValueError:  # there is none, or it says nothing: then nothing is removed
-        before = {}
+    before = previous_files(folder)
     for name in [*results.files, RECORD]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(results.folder / name, folder / name)
-    for name in before.keys() - results.files.keys():
+    for name in set(before) - results.files.keys():
         path = folder / name
         path.unlink(missing_ok=True)
         if path.parent != folder and path.parent.is_dir() and not any(path.parent.iterdir()):

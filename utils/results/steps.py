@@ -33,7 +33,7 @@ class Steps:
     Parameters
     ----------
     folder : str or Path
-        Pickles, one a step. Those that nobody has used for `UNUSED_DAYS` are removed.
+        Pickles, one per step. Those that nobody has used for `UNUSED_DAYS` are removed.
     force : bool
         Make every step again.
     """

@@ -38,7 +38,7 @@ def _number(value: Any) -> str:
 
 
 def _cells(table: pd.DataFrame, value: str = "mean") -> list[str]:
-    """A value with its interval, a row each."""
+    """Return each row's value with its interval."""
     return [
         _number(v) if pd.isna(low) else f"{_number(v)} ({_number(low)} to {_number(high)})"
         for v, low, high in zip(table[value], table["low"], table["high"], strict=True)
@@ -105,7 +105,7 @@ _R2 = [
 _BR = "Bidirectional relevance, {} (*: q < 0.05)"
 _RELEVANCE = [_wide(_BR, "layer", "concept", "br", by="network", prepare=_starred)]
 _CURVES = _means("layer", "patches", "network")
-AGAINST = "Finetuned network minus baseline, {}"
+_AGAINST = "Finetuned network minus baseline, {}"
 _TABLES = {
     "complexity.csv": [_wide("Change of {}", "layer n", "network", by="measure", prepare=_changes)],
     "lucid_and_optvis.csv": [_whole("Activation of the images, by who made them")],
@@ -113,7 +113,7 @@ _TABLES = {
         _wide("Heat maps and nuclei", "network method layer", "measure", prepare=_named_baselines)
     ],
     "localization_against_baselines.csv": [
-        _wide(AGAINST, "method layer", "baseline", "difference", by="measure")
+        _wide(_AGAINST, "method layer", "baseline", "difference", by="measure")
     ],
     "insertion_deletion_areas.csv": [_wide("Areas under the curves", "method", "measure")],
     "patches.csv": [_whole("Patches that are shown")],

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from utils.patches import PatchSet
 from utils.results import figures
 from utils.results.figures import overlay
 
@@ -9,9 +12,11 @@ from utils.results.figures import overlay
 def test_overlay(images):
     maps = np.zeros(images.shape[:3], np.float32)
     maps[:, :8] = 1
-    laid = overlay(images, maps, opacity=1.0)
-    assert laid[0, 0, 0, 0] > 100 > laid[0, 0, 0, 2]  # jet: red at the top, blue at the bottom
-    assert laid[0, 15, 0, 2] > 100 > laid[0, 15, 0, 0]
+    pictures = overlay(images, maps, opacity=1.0)
+    assert (
+        pictures[0, 0, 0, 0] > 100 > pictures[0, 0, 0, 2]
+    )  # jet: red at the top, blue at the bottom
+    assert pictures[0, 15, 0, 2] > 100 > pictures[0, 15, 0, 0]
     np.testing.assert_array_equal(overlay(images, maps, opacity=0.0), images)
     with pytest.raises(ValueError, match="jet, cividis"):
         overlay(images, maps, colormap="rainbow")
@@ -135,3 +140,14 @@ def test_the_patch_of_a_card_lies_where_the_page_puts_another():
     found = (box.x0, 1 - box.y1, box.width, box.height)
     np.testing.assert_allclose(found, (left, top, width, height), atol=1e-6)
     np.testing.assert_array_equal(axes.get_images()[0].get_array(), picture)
+
+
+def test_outlines_follow_the_neoplastic_nuclei():
+    image = np.zeros((1, 20, 20, 3), np.uint8)
+    mask = np.zeros((1, 20, 20), np.uint8)
+    mask[0, 5:10, 5:10], mask[0, 15:18, 15:18] = 3, 2
+    patches = PatchSet(image, np.ones(1), *(np.array(["a"]),) * 2, np.zeros((1, 2)), mask)
+    drawn = figures.outline_neoplastic(patches)[0].any(axis=-1)
+    assert drawn[5, 5:10].all() and not drawn[7, 7] and not drawn[13:].any()
+    assert not image.any()
+    assert figures.outline_neoplastic(replace(patches, masks=None)) is None

@@ -16,28 +16,21 @@ from utils.results.figures.concepts import (
 )
 from utils.results.figures.heatmaps import (
     CARD_INSET,
-    COLORMAPS,
     explanations,
     localization,
     map_similarity,
+    outline_neoplastic,
     overlay,
     overlay_card,
     prediction_curves,
 )
 from utils.results.figures.style import (
-    METHOD_STYLES,
-    METHOD_TITLES,
-    NETWORK_STYLES,
     title_of,
     use_style,
 )
 
 __all__ = [
     "CARD_INSET",
-    "COLORMAPS",
-    "METHOD_STYLES",
-    "METHOD_TITLES",
-    "NETWORK_STYLES",
     "channel_overview",
     "channels_with_patches",
     "complexity_by_layer",
@@ -47,6 +40,7 @@ __all__ = [
     "map_similarity",
     "measures_overview",
     "montage",
+    "outline_neoplastic",
     "overlay",
     "overlay_card",
     "patchwork",

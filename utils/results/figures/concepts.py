@@ -68,6 +68,8 @@ def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "
     concepts = list(dict.fromkeys(held_out["concept"]))
     layers = list(dict.fromkeys(held_out["layer"]))
     where = np.arange(len(layers))
+    both = [name for name in held_out["network"].unique() if name in set(in_sample["network"])]
+    styles = network_styles(both)
     figure = Figure(figsize=(10, 2.1 * len(concepts) + 1.2))
     grid = figure.subplots(len(concepts), 2, sharex=True, sharey=True, squeeze=False)
     for (left, right), concept in zip(grid, concepts, strict=True):
@@ -75,7 +77,7 @@ def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "
         null = held.groupby("layer").agg({"null_low": "min", "null_high": "max"}).loc[layers]
         band = {"color": "#000000", "alpha": 0.18, "linewidth": 0, "label": "groups exchanged"}
         right.fill_between(where, null["null_low"], null["null_high"], **band)
-        for network, style in network_styles(held_out["network"]).items():
+        for network, style in styles.items():
             part = in_sample[(in_sample["concept"] == concept) & (in_sample["network"] == network)]
             rows = held[held["network"] == network].groupby("layer")
             part = part.groupby("layer")[["r2", "adjusted_r2"]].mean().loc[layers]

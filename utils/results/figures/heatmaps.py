@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from utils.patches import to_uint8
+from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet, to_uint8
 from utils.results.figures.style import (
     METHOD_STYLES,
     METHOD_TITLES,
@@ -53,6 +53,33 @@ def overlay(
         colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
         overlays.append(cv2.addWeighted(colors, opacity, image, 1 - opacity, 0))
     return np.stack(overlays)
+
+
+def outline_neoplastic(patches: PatchSet) -> np.ndarray | None:
+    """Draw the outlines of neoplastic nuclei, in yellow, on copies of the patches.
+
+    Parameters
+    ----------
+    patches : PatchSet
+
+    Returns
+    -------
+    array, (N, H, W, 3), uint8, or None
+        Patches of a source without masks say so instead; None if no patch has masks.
+    """
+    if patches.masks is None:
+        return None
+    images = patches.images.copy()
+    for image, mask in zip(images, patches.masks, strict=True):
+        if (mask == UNANNOTATED).any():
+            image[:] = 235
+            place = (10, image.shape[0] // 2)
+            cv2.putText(image, "not annotated", place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (90, 90, 90))
+            continue
+        neoplastic = np.uint8(mask == NEOPLASTIC)
+        contours, _ = cv2.findContours(neoplastic, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(image, contours, -1, (255, 255, 0), 2)
+    return images
 
 
 _CARD = (3.2, 2.7)  # inches

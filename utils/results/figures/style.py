@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-# Okabe and Ito's colours, which the colour-blind can tell apart, and a marker each.
+# Okabe and Ito's colours, which the colour-blind can tell apart, each with a marker of its own.
 NETWORK_STYLES = {
     "random": {"color": "#7f7f7f", "marker": "s", "linestyle": ":"},
     "pretrained": {"color": "#0072b2", "marker": "o", "linestyle": "--"},
