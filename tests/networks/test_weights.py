@@ -7,13 +7,7 @@ import pytest
 
 from utils import assets
 from utils.files import file_sha256
-from utils.networks import (
-    WeightsUnavailable,
-    choose_backbone,
-    load_model,
-    pretrained,
-    randomise,
-)
+from utils.networks import WeightsUnavailable, choose_backbone, load_model, pretrained, randomise
 
 
 def test_random_depends_on_the_seed_alone():

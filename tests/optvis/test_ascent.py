@@ -76,12 +76,7 @@ def test_interruption_returns_what_there_is(tiny_model):
     image = param.image(16, batch=5)
     start = image().numpy()
     ascent = Ascent(
-        tiny_model,
-        batch,
-        image,
-        transform.compose([]),
-        keras.optimizers.Adam(0.05),
-        batch_size=2,
+        tiny_model, batch, image, transform.compose([]), keras.optimizers.Adam(0.05), batch_size=2
     )
     steps = iter(range(10))
 

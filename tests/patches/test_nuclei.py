@@ -3,13 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from utils.patches import (
-    NEOPLASTIC,
-    UNANNOTATED,
-    PatchSet,
-    haematoxylin,
-    nuclei_table,
-)
+from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet, haematoxylin, nuclei_table
 
 
 @pytest.fixture

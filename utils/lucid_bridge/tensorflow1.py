@@ -111,10 +111,7 @@ def _patch_dead_bucket(reading: types.ModuleType) -> None:
     reading._handle_gcs_url = open_gcs_url
 
 
-_PATCHES = {
-    "lucid.optvis.render": _patch_layer_names,
-    "lucid.misc.io.reading": _patch_dead_bucket,
-}
+_PATCHES = {"lucid.optvis.render": _patch_layer_names, "lucid.misc.io.reading": _patch_dead_bucket}
 
 
 def _import_for_lucid(name, globals=None, locals=None, fromlist=(), level=0):

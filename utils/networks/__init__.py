@@ -2,11 +2,7 @@
 
 from utils.networks.backbones import BACKBONES, Backbone, get_backbone, nearest_names
 from utils.networks.checkpoints import flatten, set_layer_weights
-from utils.networks.features import (
-    constant_share,
-    layer_features,
-    layer_features_and_gradients,
-)
+from utils.networks.features import constant_share, layer_features, layer_features_and_gradients
 from utils.networks.finetuned import evaluate, finetuned_model, held_out_patches, load_finetuned
 from utils.networks.finetuning import augment, finetune
 from utils.networks.heads import add_head, tumor_logit

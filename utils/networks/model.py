@@ -112,9 +112,7 @@ class Model:
         return keras.Model(self.network.inputs[0], outputs)
 
     def activations_and_gradients(
-        self,
-        layers: Sequence[str],
-        score: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+        self, layers: Sequence[str], score: Callable[[tf.Tensor], tf.Tensor] = tf.identity
     ) -> Callable[[tf.Tensor], tuple[Tensors, Tensors, tf.Tensor]]:
         """Make the function that computes layers and a score's gradients there, in one pass each.
 

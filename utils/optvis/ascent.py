@@ -219,10 +219,7 @@ def _batches(objectives: Sequence[Objective], images: Image, size: int) -> list[
 
 
 def _check(
-    model: Model,
-    objectives: Sequence[Objective],
-    images: Image,
-    move: transform.Transform,
+    model: Model, objectives: Sequence[Objective], images: Image, move: transform.Transform
 ) -> None:
     if images.batch != len(objectives):
         raise ValueError(

@@ -18,11 +18,7 @@ _PASSING = ("Concatenate", "Pooling2D", "Padding2D", "Dropout", "Identity", "Add
 
 
 def prepare_network(
-    model: Model,
-    layers: Sequence[str],
-    *,
-    last_relus: str = "redirected",
-    dtype: str = "float32",
+    model: Model, layers: Sequence[str], *, last_relus: str = "redirected", dtype: str = "float32"
 ) -> keras.Model:
     """Copy a model up to the deepest of some layers.
 

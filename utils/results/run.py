@@ -122,12 +122,7 @@ class Run:
     """
 
     def __init__(
-        self,
-        notebook: str,
-        root: str | Path,
-        variables: Mapping[str, Any],
-        *,
-        force: bool = False,
+        self, notebook: str, root: str | Path, variables: Mapping[str, Any], *, force: bool = False
     ):
         self.notebook, self.root = notebook, Path(root)
         self.parameters = {

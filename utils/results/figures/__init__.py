@@ -24,10 +24,7 @@ from utils.results.figures.heatmaps import (
     overlay_card,
     prediction_curves,
 )
-from utils.results.figures.style import (
-    title_of,
-    use_style,
-)
+from utils.results.figures.style import title_of, use_style
 
 __all__ = [
     "CARD_INSET",
