@@ -28,7 +28,7 @@ finetune: $(VENV)/installed
 	@$(RUN) -m utils.networks finetune --backbone $(BACKBONE)
 
 test: $(VENV)/installed-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lab: $(VENV)/installed
 	$(RUN) -m jupyter lab

@@ -9,26 +9,47 @@ from utils.results.execution import execute
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(ROOT.glob("*.ipynb"))
+LAYERS = {"inceptionv3": ["mixed5b", "mixed6a"], "densenet121": ["dense1", "dense2"]}
+ENDS = {"inceptionv3": ["mixed5b", "mixed7c"], "densenet121": ["dense1", "dense4"]}
+
+
+def _code_cells(notebook: Path) -> list[dict]:
+    cells = json.loads(notebook.read_text())["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_committed_without_outputs(notebook):
-    cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    cells = _code_cells(notebook)
     assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
     tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     assert len(tagged) == 1
 
 
-def _run(name, tmp_path, backbone, results="results", **parameters):
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cells_are_short(notebook):
+    assert max(len("".join(cell["source"]).splitlines()) for cell in _code_cells(notebook)) <= 20
+
+
+def _run(name, results, backbone, checkpoint, **parameters):
     """Execute a notebook and read what it writes, but the records, whose times differ."""
-    results = tmp_path / results
-    parameters = {"BACKBONE": backbone, "RESULTS": str(results), **parameters}
-    execute(ROOT / f"{name}.ipynb", tmp_path / "executed.ipynb", parameters)
+    parameters |= {"BACKBONE": backbone, "FINETUNED": str(checkpoint), "RESULTS": str(results)}
+    execute(ROOT / f"{name}.ipynb", results / "executed.ipynb", parameters)
     return {
         path.relative_to(results).as_posix(): path.read_bytes()
         for path in results.rglob("*")
-        if path.is_file() and ".work" not in path.parts and path.name != "run.json"
+        if path.is_file()
+        and ".work" not in path.parts
+        and path.name not in ("run.json", "executed.ipynb")
     }
+
+
+def _twice(name, folder, *args, **parameters):
+    first = _run(name, folder / "first", *args, **parameters)
+    second = _run(name, folder / "second", *args, **parameters)
+    assert first and first.keys() == second.keys()
+    assert not [file for file in first if first[file] != second[file]]
+    return set(first)
 
 
 @pytest.fixture
@@ -45,21 +66,10 @@ def few(tmp_path, sample):
     return str(tmp_path / "few")
 
 
-def _twice(name, tmp_path, backbone, **parameters):
-    first = _run(name, tmp_path, backbone, **parameters)
-    second = _run(name, tmp_path, backbone, "again", **parameters)
-    assert first and first.keys() == second.keys()
-    assert not [file for file in first if first[file] != second[file]]
-    return set(first)
-
-
 def test_visualize_channels(tmp_path, real_backbone, checkpoint, few):
-    layers = ["mixed5b", "mixed6a"] if real_backbone == "inceptionv3" else ["dense1", "dense2"]
-    files = _twice(
-        *("visualize_channels_CNN", tmp_path, real_backbone),
-        **{"FINETUNED": str(checkpoint), "CHANNELS": 2, "SIZE": 80, "STEPS": 3, "LAYERS": layers},
-        **{"PATCHES": few},
-    )
+    layers = LAYERS[real_backbone]
+    options = {"CHANNELS": 2, "SIZE": 80, "STEPS": 3, "LAYERS": layers, "PATCHES": few}
+    files = _twice("visualize_channels_CNN", tmp_path, real_backbone, checkpoint, **options)
     names = ("overview.jpg", "complexity.png", "channels.csv", "complexity.csv")
     assert {f"{real_backbone}/{name}" for name in names} <= files
     for folder in (real_backbone, f"{real_backbone}_finetuned"):
@@ -69,67 +79,48 @@ def test_visualize_channels(tmp_path, real_backbone, checkpoint, few):
 
 
 def test_lucid(tmp_path, real_backbone, checkpoint, few):
-    layer = "mixed5b" if real_backbone == "inceptionv3" else "dense1"
-    files = _twice(
-        *("lucid_iv3", tmp_path, real_backbone),
-        **{"FINETUNED": str(checkpoint), "CHANNELS": 2, "SIZE": 80, "STEPS": 3, "LAYERS": [layer]},
-        **{"PATCHES": few},
-    )
+    layer = LAYERS[real_backbone][0]
+    options = {"CHANNELS": 2, "SIZE": 80, "STEPS": 3, "LAYERS": [layer], "PATCHES": few}
+    files = _twice("lucid_iv3", tmp_path, real_backbone, checkpoint, **options)
     names = {"channels.csv", "lucid_and_optvis.csv", "lucid_and_optvis.jpg", "objectives.jpg"}
     names |= {"overview.jpg", f"{layer}.jpg"}
     assert {f"lucid_{real_backbone}/{name}" for name in names} <= files and len(files) == 8
 
 
 def test_gradcam(tmp_path, real_backbone, checkpoint):
-    files = _run(
-        *("gradcam_plus", tmp_path, real_backbone),
-        **{"FINETUNED": str(checkpoint), "PATCH_SIZE": 150, "PER_CLASS": 2, "MEASURED": 4},
-        **{"CHECKED": 3, "COLORMAP": "cividis"},
-    )
+    options = {"PATCH_SIZE": 150, "PER_CLASS": 2, "MEASURED": 4, "CHECKED": 3}
+    files = _run("gradcam_plus", tmp_path, real_backbone, checkpoint, COLORMAP="cividis", **options)
     for method in ("gradcam", "gradcamplus"):
         for name in ("tumor", "normal"):
             overlays = [f for f in files if f.startswith(f"{method}/{real_backbone}/{name}/")]
             assert len(overlays) >= 4 and all(Path(f).suffix == ".jpg" for f in overlays)
             assert sum(f.endswith("_patch.jpg") for f in overlays) == len(overlays) / 2
             assert any(f.startswith(f"{method}/{real_backbone}/{name}_") for f in files)
-    names = ("localization", "insertion_deletion", "randomisation", "stability")
-    for name in names:
+    for name in ("localization", "insertion_deletion", "randomisation", "stability"):
         ends = (".png", ".csv")
         assert {f"gradcam/{real_backbone}/{name}{end}" for end in ends} <= set(files)
 
 
 def test_gradcam_twice(tmp_path, real_backbone, checkpoint, few):
-    files = _twice(
-        *("gradcam_plus", tmp_path, real_backbone),
-        **{"FINETUNED": str(checkpoint), "PATCHES": few, "PER_CLASS": 2, "CHECKED": 3},
-    )
+    options = {"PATCHES": few, "PER_CLASS": 2, "CHECKED": 3}
+    files = _twice("gradcam_plus", tmp_path, real_backbone, checkpoint, **options)
     # Both outcomes of a class are shown where a network that has hardly learned gets some wrong.
-    table = pd.read_csv(tmp_path / "results" / "gradcam" / real_backbone / "patches.csv")
-    for (name, outcome), part in table.groupby(["class", "prediction"]):
-        says_tumor = part["probability_tumor"] >= 0.5
+    table = pd.read_csv(tmp_path / "first" / "gradcam" / real_backbone / "patches.csv")
+    for (name, outcome), rows in table.groupby(["class", "prediction"]):
+        says_tumor = rows["probability_tumor"] >= 0.5
         assert (says_tumor == ((name == "tumor") == (outcome == "correct"))).all()
-        assert set(f"gradcam/{real_backbone}/" + part["file"]) <= files
-    shown = table.groupby("class").size()
-    assert (shown >= 2).all()
+        assert set(f"gradcam/{real_backbone}/" + rows["file"]) <= files
+    assert (table.groupby("class").size() >= 2).all()
 
 
 def test_rcvs(tmp_path, real_backbone, checkpoint):
-    ends = ["mixed5b", "mixed7c"] if real_backbone == "inceptionv3" else ["dense1", "dense4"]
-    files = _twice(
-        *("RCVs_analysis", tmp_path, real_backbone),
-        **{"FINETUNED": str(checkpoint), "PER_CLASS": 60, "FOLDS": 3, "SHUFFLES": 2, "REPEATS": 1},
-        **{
-            "RANDOM_SEEDS": 2,
-            "LAYERS": ends,
-            "MOST_CONSTANT": 1.0,
-            "CACHE": str(tmp_path / "cache"),
-            "SEED": 1,
-        },
-    )
-    names = {"texture_r2_in_sample.csv", "texture_r2_held_out.csv", "nuclei_r2_held_out.csv"}
-    names |= {"nuclei_relevance.png", "nuclei_relevance.csv", "nuclei_r2_in_sample.csv"}
-    names |= {"cka.csv", "weight_change.csv", "reuse.png", "texture_r2.png", "nuclei_r2.png"}
-    for stem in ("texture_measures", "nuclei_measures", "learning_curves", "relevance"):
-        names |= {f"{stem}.png", f"{stem}.csv"}
+    options = {"PER_CLASS": 60, "FOLDS": 3, "PERMUTATIONS": 2, "REPEATS": 1, "RANDOM_SEEDS": 2}
+    options |= {"LAYERS": ENDS[real_backbone], "MOST_CONSTANT": 1.0, "SEED": 1}
+    files = _twice("RCVs_analysis", tmp_path, real_backbone, checkpoint, **options)
+    names = {"cka.csv", "weight_change.csv", "reuse.png", "learning_curves.png"}
+    names |= {"learning_curves.csv", "relevance.png", "relevance.csv"}
+    names |= {"nuclei_relevance.png", "nuclei_relevance.csv"}
+    for concepts in ("texture", "nuclei"):
+        names |= {f"{concepts}_measures.png", f"{concepts}_measures.csv", f"{concepts}_r2.png"}
+        names |= {f"{concepts}_r2_in_sample.csv", f"{concepts}_r2_held_out.csv"}
     assert set(files) == {f"rcvs/{real_backbone}/{name}" for name in names}
-    assert len(list((tmp_path / "cache").iterdir())) == 4  # two random networks, two with a head
