@@ -202,7 +202,7 @@ def judge_relevance(table: pd.DataFrame) -> str:
     lines = []
     for network, part in table.groupby("network", sort=False):
         known = part.dropna(subset="ratio")
-        sure = known[(known["q_random"] < 0.05) & (known["q_shuffled"] < 0.05)]
+        sure = known[(known["q_random"] < 0.05) & (known["q_permuted"] < 0.05)]
         line = f"{network}: {len(sure)} of {len(known)} concepts and layers are relevant (q < 0.05)"
         if len(sure):
             top = sure.loc[sure["br"].abs().idxmax()]

@@ -1,6 +1,7 @@
 """What a layer knows: concept measures, their regression and relevance, and what is reused."""
 
-from utils.concepts.measures import NUCLEI, TEXTURE, nuclei_measures, texture_measures
+from utils.concepts.analysis import Analysis, analyse
+from utils.concepts.measures import MEASURES, ConceptMeasures, nuclei_measures, texture_measures
 from utils.concepts.regression import Regression, concept_vectors, regress
 from utils.concepts.relevance import relevance
 from utils.concepts.scoring import (
@@ -10,18 +11,19 @@ from utils.concepts.scoring import (
     r2_difference,
     r2_table,
 )
-from utils.concepts.similarity import cka_by_layer, linear_cka, weight_change
+from utils.concepts.similarity import cka_by_layer, weight_change
 
 __all__ = [
-    "NUCLEI",
-    "TEXTURE",
+    "MEASURES",
+    "Analysis",
+    "ConceptMeasures",
     "Regression",
+    "analyse",
     "cka_by_layer",
     "concept_vectors",
     "cross_validated_r2",
     "in_sample_r2",
     "learning_curve",
-    "linear_cka",
     "nuclei_measures",
     "r2_difference",
     "r2_table",
