@@ -3,14 +3,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from utils.concepts import (
-    cross_validated_r2,
-    in_sample_r2,
-    learning_curve,
-    r2_difference,
-    r2_table,
-    regress,
-)
+from utils.concepts import cross_validated_r2, in_sample_r2, learning_curve, r2_table, regress
+from utils.concepts.scoring import r2_difference
 
 
 def test_planted_concept_is_recovered_and_a_null_is_not(planted):

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from utils.concepts import Regression, r2_difference
+from utils.concepts.regression import Regression
+from utils.concepts.scoring import r2_difference
 from utils.heatmaps import FULLY_RANDOM, OTHER_PATCH
 from utils.heatmaps import MEASURES as heat_map_measures
 from utils.optvis.complexity import MEASURES as complexity_measures

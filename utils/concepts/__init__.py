@@ -1,23 +1,15 @@
 """What a layer knows: concept measures, their regression and relevance, and what is reused."""
 
-from utils.concepts.analysis import Analysis, analyse
+from utils.concepts.analysis import analyse
 from utils.concepts.measures import MEASURES, ConceptMeasures, nuclei_measures, texture_measures
-from utils.concepts.regression import Regression, concept_vectors, regress
+from utils.concepts.regression import concept_vectors, regress
 from utils.concepts.relevance import relevance
-from utils.concepts.scoring import (
-    cross_validated_r2,
-    in_sample_r2,
-    learning_curve,
-    r2_difference,
-    r2_table,
-)
+from utils.concepts.scoring import cross_validated_r2, in_sample_r2, learning_curve, r2_table
 from utils.concepts.similarity import cka_by_layer, weight_change
 
 __all__ = [
     "MEASURES",
-    "Analysis",
     "ConceptMeasures",
-    "Regression",
     "analyse",
     "cka_by_layer",
     "concept_vectors",
@@ -25,7 +17,6 @@ __all__ = [
     "in_sample_r2",
     "learning_curve",
     "nuclei_measures",
-    "r2_difference",
     "r2_table",
     "regress",
     "relevance",

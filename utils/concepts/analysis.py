@@ -15,23 +15,13 @@ Layers = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Analysis:
-    """Result of `analyse`; the tables have columns ``network`` and ``seed``.
+    """Tables with columns ``network`` and ``seed``, and regressions by network and layer."""
 
-    Attributes
-    ----------
-    in_sample, held_out, relevance : DataFrame
-        From `in_sample_r2`, `r2_table` and `relevance`.
-    regressions : dict of str to (dict of str to Regression)
-        By name of the network and layer.
-    known : array, (N,), bool
-        Patches that have all measures; the others are left out.
-    """
-
-    in_sample: pd.DataFrame
-    held_out: pd.DataFrame
-    relevance: pd.DataFrame
+    in_sample: pd.DataFrame  # from `in_sample_r2`
+    held_out: pd.DataFrame  # from `r2_table`
+    relevance: pd.DataFrame  # from `relevance`, of the networks with gradients
     regressions: dict[str, dict[str, Regression]]
-    known: np.ndarray
+    known: np.ndarray  # (N,), bool: patches with all measures; the others are left out
 
 
 def _call(function: Callable, *arguments, **options):
@@ -71,6 +61,8 @@ def analyse(
     Returns
     -------
     Analysis
+        Tables ``in_sample``, ``held_out`` and ``relevance``, the ``regressions`` by network and
+        layer, and ``known``, the mask of the patches that were used.
     """
     known = measures.notna().all(axis=1).to_numpy()
     measures, groups = measures[known], groups[known]

@@ -14,19 +14,10 @@ from utils.progress import progress_bar
 
 @dataclass(frozen=True)
 class ConceptMeasures:
-    """A set of concepts that are measured and analysed together.
-
-    Attributes
-    ----------
-    title : str
-        Name of the set in figures.
-    measure : callable
-        Maps a PatchSet, and options, to a DataFrame with a row per patch and a column per concept;
-        patches with NaN in their row are left out of the analysis.
-    """
+    """Concepts that are analysed together; patches with a missing value are left out."""
 
     title: str
-    measure: Callable[..., pd.DataFrame]
+    measure: Callable[..., pd.DataFrame]  # maps a PatchSet to one row per patch
 
 
 TEXTURE = ("contrast", "dissimilarity", "homogeneity", "ASM", "energy", "correlation")

@@ -19,37 +19,16 @@ from utils.statistics import grouped_r2, mean_over_deviation, steady_scaler
 
 @dataclass(frozen=True)
 class Regression:
-    """Held-out predictions of all concepts from one layer.
-
-    Attributes
-    ----------
-    concepts : tuple of str
-        Names of the T concepts.
-    truth : array, (N, T)
-        Measures of the concepts.
-    predicted : array, (repeats, N, T)
-        Predictions for each patch, by a regression that has not seen its group.
-    penalties : array, (repeats, folds, T)
-        Chosen penalties.
-    null_r2 : array, (permutations, T)
-        Held-out R2 of each concept with permuted groups.
-    sensitivity : array, (N, T), or None
-        Derivative of each patch's logit along the concept's vector, by a regression that has not
-        seen its group.
-    null_ratio : array, (permutations, T), or None
-        Mean over standard deviation of the sensitivities for the permuted concepts.
-    scale : array, (C,)
-        Divisors that standardise the features, over all patches.
-    """
+    """Held-out predictions of T concepts from one layer."""
 
     concepts: tuple[str, ...]
-    truth: np.ndarray
-    predicted: np.ndarray
-    penalties: np.ndarray
-    null_r2: np.ndarray
-    sensitivity: np.ndarray | None
-    null_ratio: np.ndarray | None
-    scale: np.ndarray
+    truth: np.ndarray  # (N, T), the measures of the concepts
+    predicted: np.ndarray  # (repeats, N, T), by regressions that have not seen the patch's group
+    penalties: np.ndarray  # (repeats, folds, T), as chosen
+    null_r2: np.ndarray  # (permutations, T), held-out R2 with permuted groups
+    sensitivity: np.ndarray | None  # (N, T), derivative of the logit along held-out vectors
+    null_ratio: np.ndarray | None  # (permutations, T), mean over deviation of sensitivities
+    scale: np.ndarray  # (C,), divisors that standardise the features of all patches
 
 
 def regress(

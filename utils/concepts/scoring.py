@@ -138,25 +138,9 @@ def r2_difference(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Compare mean held-out R2 over concepts and layers, on the same resamples of groups.
+    """Return the difference of mean held-out R2 over concepts and layers, and its 95 % interval.
 
-    Parameters
-    ----------
-    one, other : mapping of str to Regression
-        Regressions of the same patches and concepts, by layer.
-    groups : array, (N,)
-        Group of each patch.
-    layers, other_layers : sequence of str
-        Layers of `one` and of `other` to average over; by default the same ones.
-    resamples : int
-        Resamples of the groups.
-    seed : int
-        Seed of the resampling.
-
-    Returns
-    -------
-    difference, low, high : float
-        `one` minus `other`, with its 95 % interval.
+    Both regressions are of the same patches and concepts, and share the resamples of groups.
     """
     codes = group_codes(groups)
     counts = np.vstack([_every_group_once(codes), resample_groups(codes, resamples, seed)])

@@ -4,7 +4,7 @@ from utils.heatmaps.baselines import BASELINES, baseline_maps, baseline_networks
 from utils.heatmaps.insertion import curve_areas, insertion_deletion
 from utils.heatmaps.maps import DeadMaps, explain, explain_layers, stream
 from utils.heatmaps.methods import METHODS, Method
-from utils.heatmaps.outcomes import ExplainedPatches, explain_by_outcome
+from utils.heatmaps.outcomes import explain_by_outcome
 from utils.heatmaps.pointing import MEASURES, annotated, compare_with_baselines, measure_networks
 from utils.heatmaps.sanity import (
     FULLY_RANDOM,
@@ -21,7 +21,6 @@ __all__ = [
     "METHODS",
     "OTHER_PATCH",
     "DeadMaps",
-    "ExplainedPatches",
     "Method",
     "annotated",
     "baseline_maps",

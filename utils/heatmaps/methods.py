@@ -8,30 +8,16 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Method:
-    """A method of explanation.
-
-    Attributes
-    ----------
-    name, title, color : str
-        Key in `METHODS`; name and matplotlib colour in figures.
-    formula : callable
-        Maps activations and gradients, tensors ``(N, h, w, C)``, to maps ``(N, h, w)``, in which
-        positive values are evidence for the target.
-    of : str
-        ``layer``, or ``input`` for the gradients of the preprocessed patch itself.
-    signed : bool
-        Whether negative values of the map are evidence against the target.
-    of_probability : bool
-        Whether the probability may be explained in place of the logit.
-    """
+    """A method of explanation, its title and matplotlib colour in figures, and its formula."""
 
     name: str
     title: str
     color: str
+    # From activations and gradients, (N, h, w, C), to evidence for the target, (N, h, w).
     formula: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    of: str = "layer"
-    signed: bool = True
-    of_probability: bool = True
+    of: str = "layer"  # or "input": the preprocessed patch itself
+    signed: bool = True  # negative values are evidence against the target
+    of_probability: bool = True  # the probability may take the place of the logit
 
 
 def _gradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
@@ -62,12 +48,10 @@ def _saliency(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     return tf.reduce_max(tf.abs(gradients), axis=-1)
 
 
-METHODS = {
-    method.name: method
-    for method in (
-        Method("gradcam", "Grad-CAM", "#0072b2", _gradcam),
-        Method("gradcam++", "Grad-CAM++", "#d55e00", _gradcam_plus_plus, "layer", False, False),
-        Method("layercam", "LayerCAM", "#009e73", _layercam, signed=False),
-        Method("saliency", "gradient", "#cc79a7", _saliency, of="input"),
-    )
-}
+_METHODS = (
+    Method("gradcam", "Grad-CAM", "#0072b2", _gradcam),
+    Method("gradcam++", "Grad-CAM++", "#d55e00", _gradcam_plus_plus, "layer", False, False),
+    Method("layercam", "LayerCAM", "#009e73", _layercam, signed=False),
+    Method("saliency", "gradient", "#cc79a7", _saliency, of="input"),
+)
+METHODS = {method.name: method for method in _METHODS}

@@ -11,31 +11,15 @@ from utils.patches import PatchSet
 
 @dataclass(frozen=True)
 class ExplainedPatches:
-    """Heat maps of some patches of one class and outcome.
-
-    Attributes
-    ----------
-    class_name, outcome : str
-        Class of the patches, which is the target; ``correct`` or ``wrong``.
-    count : int
-        Number of patches of this class and outcome, from which the n explained ones are drawn.
-    index : array, (n,)
-        Indices among all patches.
-    patches : PatchSet
-        The explained patches.
-    probability : array, (n,)
-        Probability of tumor.
-    maps : dict of str to array, (n, H, W), float32 in [0, 1]
-        Heat maps by method.
-    """
+    """Heat maps of n patches of one class, which is the target, and outcome."""
 
     class_name: str
-    outcome: str
-    count: int
-    index: np.ndarray
+    outcome: str  # correct or wrong
+    count: int  # of all patches of this class and outcome, from which the n are drawn
+    index: np.ndarray  # (n,), among all patches
     patches: PatchSet
-    probability: np.ndarray
-    maps: dict[str, np.ndarray]
+    probability: np.ndarray  # (n,), of tumor
+    maps: dict[str, np.ndarray]  # (n, H, W), by method
 
 
 def explain_by_outcome(
@@ -67,7 +51,8 @@ def explain_by_outcome(
     Returns
     -------
     list of ExplainedPatches
-        One per class and outcome that has patches.
+        One per class and outcome that has patches: ``class_name``, ``outcome``, ``count`` (of all
+        such patches), ``index``, ``patches``, ``probability`` and ``maps`` of the drawn ones.
     """
     right = (probability >= 0.5) == (patches.labels == 1)
     explained = []

@@ -118,8 +118,8 @@ def network_maps(
             by_layer = explain_layers(model, images, layers, methods=methods)
         for layer, by_method in by_layer.items():
             for method, heat in by_method.items():
-                place = layer if METHODS[method].of == "layer" else METHODS[method].of
-                maps[network, method, place] = heat
+                source = layer if METHODS[method].of == "layer" else "input"
+                maps[network, method, source] = heat
     return maps
 
 

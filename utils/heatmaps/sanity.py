@@ -116,10 +116,6 @@ def check_patches(patches: PatchSet) -> None:
     ----------
     patches : PatchSet
         Patches to explain.
-
-    Returns
-    -------
-    None
     """
     _of_another_group(patches.groups[patches.labels == 1])
 
