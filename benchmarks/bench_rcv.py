@@ -85,7 +85,7 @@ def whole(networks, patches, layers):
             texture,
             patches.groups,
             gradients=gradients if name == "finetuned" else None,
-            shuffles=SHUFFLES,
+            permutations=SHUFFLES,
         )
         for name, x in features.items()
     }
@@ -129,7 +129,7 @@ def passes(model, images, layers, count):
 def regressions(x, texture, groups):
     """Both ways on one layer; scikit-learn without shuffles, so that it ends."""
     clock = Clock()
-    ours = concepts.cross_validated_r2({"layer": x}, texture, groups, shuffles=SHUFFLES)
+    ours = concepts.cross_validated_r2({"layer": x}, texture, groups, permutations=SHUFFLES)
     clock.stop("ours, with shuffles")
     outer = list(GroupKFold(5, shuffle=True, random_state=0).split(x, groups=groups))
     theirs = []

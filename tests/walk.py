@@ -89,7 +89,7 @@ def to_texture_r2(folder: Path) -> Walk:
     features = walk.call(networks.layer_features, network, few.images, layers=["dense1", "dense4"])
     texture = walk.call(concepts.texture_measures, few.images)
     in_sample = walk.call(concepts.in_sample_r2, features, texture)
-    options = {"folds": 3, "shuffles": 10}
+    options = {"folds": 3, "permutations": 10}
     regressions = walk.call(concepts.regress, features, texture, few.groups, **options)
     held_out = walk.call(concepts.r2_table, regressions, few.groups)
     tables = [table.assign(network="pretrained") for table in (in_sample, held_out)]

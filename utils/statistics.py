@@ -4,6 +4,7 @@ Patches of one group (region, patient) resemble each other: groups are resampled
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -14,18 +15,10 @@ SCALE_FLOOR = 0.1  # of the median standard deviation of a layer's channels
 
 
 def steady_scaler(x: np.ndarray) -> StandardScaler:
-    """Fit a scaler that divides channels which hardly vary by no less than `SCALE_FLOOR`.
+    """Fit a scaler to features, ``(N, C)``, whose scale never falls below `SCALE_FLOOR`.
 
     Some channels respond to a single training patch; divided by their own deviation, a held-out
     patch would lie hundreds of deviations off.
-
-    Parameters
-    ----------
-    x : array, (N, C), float64
-
-    Returns
-    -------
-    StandardScaler
     """
     scaler = StandardScaler().fit(x)
     deviation = np.sqrt(scaler.var_)
@@ -44,14 +37,14 @@ def intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Average measures, with bootstrap intervals that resample whole groups.
+    """Average measures, with bootstrap intervals over whole groups.
 
     Parameters
     ----------
     table : DataFrame
-        One row per patch, with a column ``group``; rows without a measure's value are left out.
+        One row per patch, with a column ``group``; missing values of a measure are left out.
     by : sequence of str
-        Columns whose combinations are averaged apart; may be empty.
+        Columns whose combinations are averaged separately; may be empty.
     measures : sequence of str
         Columns to average.
     resamples : int
@@ -69,13 +62,12 @@ def intervals(
     """
     rows = []
     parts = table.groupby(list(by), sort=False) if len(by) else [((), table)]
-    for key, part in parts:
-        for measure in measures:
-            known = part.dropna(subset=measure)
-            values, groups = known[measure].to_numpy(float), known["group"].to_numpy()
-            low, high = mean_interval(values, groups, resamples=resamples, level=level, seed=seed)
-            rows.append((*key, measure, values.mean() if len(values) else np.nan, low, high))
-            rows[-1] += len(values), len(np.unique(groups))
+    for (key, part), measure in product(parts, measures):
+        known = part.dropna(subset=measure)
+        values, groups = known[measure].to_numpy(float), known["group"].to_numpy()
+        low, high = mean_interval(values, groups, resamples=resamples, level=level, seed=seed)
+        mean = values.mean() if len(values) else np.nan
+        rows.append((*key, measure, mean, low, high, len(values), len(np.unique(groups))))
     return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n", "groups"])
 
 
@@ -89,18 +81,8 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Compute the percentile bootstrap interval of a mean over whole groups.
 
-    Parameters
-    ----------
-    values : array, (N,)
-    groups : array, (N,)
-        Group of each value; what is independent, such as channels, is a group of its own.
-    resamples, level, seed
-        As in `intervals`.
-
-    Returns
-    -------
-    low, high : float
-        NaN for fewer than two groups.
+    Values that are independent, such as those of channels, are each a group of their own; NaN for
+    fewer than two groups.
     """
     codes = group_codes(groups)
     if len(codes) == 0 or codes.max() == 0:
@@ -112,7 +94,7 @@ def mean_interval(
 
 
 def percentile_interval(resampled: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """Return the central interval of statistics ``(resamples, ...)``, NaN left out: (2, ...)."""
+    """Return the central interval of statistics, ``(resamples, ...)``, without NaN, (2, ...)."""
     tail = round(50 * (1 - level), 10)  # 2.5 exactly
     return np.nanpercentile(resampled, [tail, 100 - tail], axis=0)
 
@@ -123,14 +105,14 @@ def group_codes(groups: np.ndarray) -> np.ndarray:
 
 
 def resample_groups(codes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Draw groups with replacement; return how often each resample has each: (resamples, G)."""
+    """Draw groups with replacement; return the count of each per resample, (resamples, G)."""
     groups = codes.max() + 1
     generator = np.random.default_rng(seed)
     return generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
 
 
 def group_sums(values: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sum values, ``(N, ...)``, each group as often as each resample has it: (resamples, ...)."""
+    """Sum values, ``(N, ...)``, over the groups of each resample, (resamples, ...)."""
     total = np.zeros((counts.shape[1], *values.shape[1:]))
     np.add.at(total, codes, values)
     return counts @ total
@@ -139,7 +121,7 @@ def group_sums(values: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.
 def grouped_r2(
     truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Compute R2 with each group as often as each resample has it: (resamples, targets)."""
+    """Compute R2 over the groups of each resample, (resamples, targets)."""
     centred = truth - truth.mean(axis=0)
     count = group_sums(np.ones((len(truth), 1)), codes, counts)
     total = group_sums(centred**2, codes, counts) - group_sums(centred, codes, counts) ** 2 / count
@@ -158,7 +140,7 @@ def mean_over_deviation(values: np.ndarray) -> np.ndarray:
 def grouped_mean_over_deviation(
     values: np.ndarray, codes: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Return `mean_over_deviation` with each group as often as each resample has it."""
+    """Compute `mean_over_deviation` over the groups of each resample."""
     count = group_sums(np.ones((len(values), 1)), codes, counts)
     mean = group_sums(values, codes, counts) / count
     variance = np.maximum(group_sums(values**2, codes, counts) / count - mean**2, 0)
@@ -166,12 +148,12 @@ def grouped_mean_over_deviation(
 
 
 def jackknife_error(left_out: Sequence[float]) -> float:
-    """Return the standard error of a statistic from its values without one group each."""
+    """Return the standard error of a statistic from its values with one group left out each."""
     return float(np.sqrt((len(left_out) - 1) * np.var(left_out)))
 
 
 def permutation_p_value(value: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Return how often a null, ``(permutations, T)``, is no less than the value, which counts."""
+    """Return the share of a null, ``(permutations, T)``, and the value that reach the value."""
     return (1 + (null >= value).sum(axis=0)) / (1 + len(null))
 
 

@@ -36,7 +36,7 @@ def test_judgement_of_c3(planted):
     noise = {level: signal + level * generator.normal(size=signal.shape) for level in (1, 2, 9)}
 
     def network(early, deep):
-        return regress({"a": early, "b": deep}, measures, groups, shuffles=0)
+        return regress({"a": early, "b": deep}, measures, groups, permutations=0)
 
     networks = {
         "random": network(noise[2], noise[9]),

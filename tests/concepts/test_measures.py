@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from utils.concepts import NUCLEI, TEXTURE, nuclei_measures, texture_measures
+from utils.concepts import MEASURES, nuclei_measures, texture_measures
+from utils.concepts.measures import NUCLEI, TEXTURE
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 
 
@@ -53,6 +54,12 @@ def test_nuclei_by_hand():
     assert table.loc[2:].isna().all(axis=None)
     with pytest.raises(ValueError, match="no masks of nuclei"):
         nuclei_measures(PatchSet(images, np.ones(4), *(np.arange(4),) * 2, np.zeros((4, 2))))
+
+
+def test_registered_measures_take_patches(colored_patches):
+    found = MEASURES["texture"].measure(colored_patches, distances=[2])
+    expected = texture_measures(colored_patches.images, distances=[2])
+    assert found.equals(expected) and MEASURES["nuclei"].measure is nuclei_measures
 
 
 def test_nuclei_of_the_sample(sample):

@@ -11,8 +11,8 @@ def test_a_channel_that_hardly_ever_answers_does_not_break_the_fit(planted):
     rare = np.zeros((480, 1), np.float32)
     rare[100], rare[300] = 1e-4, 1
     with_rare = {"layer": np.hstack([features["layer"], rare])}
-    found = cross_validated_r2(with_rare, measures, groups, shuffles=0)["r2"]
-    expected = cross_validated_r2(features, measures, groups, shuffles=0)["r2"]
+    found = cross_validated_r2(with_rare, measures, groups, permutations=0)["r2"]
+    expected = cross_validated_r2(features, measures, groups, permutations=0)["r2"]
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
@@ -32,10 +32,10 @@ def test_concept_vectors_point_where_the_concept_was_planted():
     assert weighted / norms > 0.99
 
 
-def test_null_exchanges_whole_groups():
+def test_null_permutes_whole_groups():
     codes = np.repeat([0, 1, 2, 3], [5, 3, 4, 5])
     generator = np.random.default_rng(0)
-    orders = [regression._exchange_groups(codes, generator) for _ in range(20)]
+    orders = [regression._permute_groups(codes, generator) for _ in range(20)]
     for order in orders:
         assert sorted(order) == list(range(17))
         assert np.sum(np.diff(order) != 1) <= 3  # at most as many seams as between groups
@@ -51,7 +51,7 @@ def test_null_keeps_what_neighbours_share():
     def within(order):
         return pd.Series(values[order]).groupby(codes).var(ddof=0).mean() / values.var()
 
-    exchanged = [within(regression._exchange_groups(codes, generator)) for _ in range(20)]
+    exchanged = [within(regression._permute_groups(codes, generator)) for _ in range(20)]
     shuffled = [within(generator.permutation(len(codes))) for _ in range(20)]
     assert np.mean(exchanged) < 0.4 < 0.8 < np.mean(shuffled)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils.heatmaps import DeadMaps, explain
+from utils.heatmaps import METHODS, DeadMaps, Method, explain
 from utils.networks import load_model
 
 
@@ -56,6 +56,24 @@ def test_gradcam_under_global_pooling_is_cam(tiny_classifier, images, fine):
     cam = np.maximum(_activations(tiny_classifier, images, "late") @ kernel, 0)
     found = explain(tiny_classifier, images, methods=["gradcam"])["gradcam"]
     np.testing.assert_allclose(found, fine(cam, (16, 16)), atol=1e-5)
+
+
+def test_a_new_method_is_one_entry(tiny_classifier, images, fine, monkeypatch):
+    methods = {
+        "hirescam": Method(
+            "hirescam", "HiResCAM", "C5", lambda a, g: tf.reduce_sum(a * g, axis=-1)
+        ),
+        "mean": Method("mean", "mean gradient", "C6", lambda a, g: tf.reduce_mean(g, -1), "input"),
+    }
+    for name, method in methods.items():
+        monkeypatch.setitem(METHODS, name, method)
+    maps = explain(tiny_classifier, images, methods=list(methods))
+    # The gradient is the same at all positions.
+    expected = explain(tiny_classifier, images, methods=["gradcam"])["gradcam"]
+    np.testing.assert_allclose(maps["hirescam"], expected, atol=1e-5)
+    elsewhere = explain(tiny_classifier, images, methods=["mean"], layer="early")
+    np.testing.assert_allclose(maps["mean"], elsewhere["mean"], atol=1e-5)
+    assert maps["mean"].shape == images.shape[:3]
 
 
 def test_gradients_of_an_earlier_layer(tiny_classifier, images, tail, fine):

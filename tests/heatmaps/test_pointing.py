@@ -3,6 +3,7 @@ import pytest
 
 from utils import heatmaps
 from utils.claims import judge_c2
+from utils.heatmaps import pointing
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 
 
@@ -16,32 +17,32 @@ def masks():
 def test_pointing_game(masks):
     maps = np.zeros(masks.shape, np.float32)
     maps[0, 1, 1], maps[1, 7, 7] = 1, 1
-    assert heatmaps.pointing_game(maps, masks).tolist() == [1, 0]
-    uniform = heatmaps.pointing_game(np.ones_like(maps), masks)
+    assert pointing.pointing_game(maps, masks).tolist() == [1, 0]
+    uniform = pointing.pointing_game(np.ones_like(maps), masks)
     np.testing.assert_allclose(uniform, masks.mean(axis=(1, 2)))
     with pytest.raises(ValueError, match="expected the same shape"):
-        heatmaps.pointing_game(maps[:1], masks)
+        pointing.pointing_game(maps[:1], masks)
 
 
 def test_energy_inside(masks):
     maps = np.where(masks, 3.0, 1.0)
     area = masks.mean(axis=(1, 2))
     expected = 3 * area / (3 * area + 1 - area)
-    np.testing.assert_allclose(heatmaps.energy_inside(maps, masks), expected)
-    assert np.isnan(heatmaps.energy_inside(np.zeros_like(maps), masks)).all()
+    np.testing.assert_allclose(pointing.energy_inside(maps, masks), expected)
+    assert np.isnan(pointing.energy_inside(np.zeros_like(maps), masks)).all()
 
 
 def test_average_precision(masks):
-    assert heatmaps.average_precision(masks.astype(float), masks).tolist() == [1, 1]
-    constant = heatmaps.average_precision(np.ones(masks.shape), masks)
+    assert pointing.average_precision(masks.astype(float), masks).tolist() == [1, 1]
+    constant = pointing.average_precision(np.ones(masks.shape), masks)
     np.testing.assert_allclose(constant, masks.mean(axis=(1, 2)))
     heat = np.zeros((1, 2, 2))
     heat[0] = [[4, 3], [2, 1]]  # of the two that are inside, one is found first and one third
     truth = np.array([[[True, False], [True, False]]])
-    np.testing.assert_allclose(heatmaps.average_precision(heat, truth), (1 + 2 / 3) / 2)
+    np.testing.assert_allclose(pointing.average_precision(heat, truth), (1 + 2 / 3) / 2)
     among = np.array([[[True, True], [False, True]]])
-    assert heatmaps.average_precision(heat, truth, among).tolist() == [1]
-    assert np.isnan(heatmaps.average_precision(masks.astype(float), masks, masks)).all()
+    assert pointing.average_precision(heat, truth, among).tolist() == [1]
+    assert np.isnan(pointing.average_precision(masks.astype(float), masks, masks)).all()
 
 
 def test_annotated(annotated_patches):
@@ -67,7 +68,7 @@ def test_a_perfect_map_is_judged_so_and_a_blind_one_is_not(annotated_patches):
         ("random", "gradcam++", "late"): neoplastic,
         ("", "centre", ""): centre,
     }
-    table = heatmaps.localization_table(maps, annotated_patches)
+    table = pointing.localization_table(maps, annotated_patches)
     assert len(table) == 25
     dead = table[(table["network"] == "finetuned") & (table["method"] == "gradcam++")]
     assert (dead["dead"] == 1).all() and (dead["energy_ratio"] == 1).all()  # as a uniform map
@@ -88,5 +89,5 @@ def test_a_perfect_map_is_judged_so_and_a_blind_one_is_not(annotated_patches):
 
 
 def test_network_maps(tiny_classifier, images):
-    maps = heatmaps.network_maps({"finetuned": tiny_classifier}, images, ["early", "late"])
+    maps = pointing.network_maps({"finetuned": tiny_classifier}, images, ["early", "late"])
     assert len(maps) == 3 * 2 + 1 and ("finetuned", "saliency", "input") in maps

@@ -127,7 +127,7 @@ def _rcvs(root):
         ("conv2d_2b", "ASM", -1.7635, -2, -1.5, 0.01, 0.04, "pretrained"),
         ("conv2d_2b", "energy", 0.25, 0.1, 0.3, 0.01, 0.06, "pretrained"),
     ]
-    columns = "layer concept br low high q_random q_shuffled network"
+    columns = "layer concept br low high q_random q_permuted network"
     folder.table("relevance.csv", columns, rows)
     folder.table("weight_change.csv", "layer relative_change", [("mixed5b", 0.0155154)])
     folder.run(C3=CLAIM)

@@ -5,15 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from utils.concepts import Regression, r2_difference
+from utils.concepts.regression import Regression
+from utils.concepts.scoring import r2_difference
+from utils.heatmaps import FULLY_RANDOM, OTHER_PATCH
 from utils.heatmaps import MEASURES as heat_map_measures
-from utils.heatmaps import NOTHING, OTHER_PATCH
 from utils.optvis.complexity import MEASURES as complexity_measures
 from utils.statistics import intervals
 
 
 def judge_c1(complexity: pd.DataFrame) -> str:
-    """Say whether finetuning makes the images of deep layers simpler, as claim C1 has it.
+    """Judge whether finetuning makes the images of deep layers simpler, as claim C1 states.
 
     Parameters
     ----------
@@ -49,10 +50,10 @@ def judge_c1(complexity: pd.DataFrame) -> str:
 
 
 def judge_c2(comparison: pd.DataFrame) -> str:
-    """Say in words whether maps lie on neoplastic nuclei more than every baseline does.
+    """Judge whether maps lie on neoplastic nuclei more than every baseline does.
 
-    The verdict is that of average precision among nuclei, the one measure that a detector of nuclei
-    of any kind cannot win.
+    The verdict follows average precision among nuclei, the only measure that a mere nucleus
+    detector cannot win.
 
     Parameters
     ----------
@@ -64,17 +65,16 @@ def judge_c2(comparison: pd.DataFrame) -> str:
     str
         One line per measure, and a verdict.
     """
-    lines, beaten = [], {}
-    for measure, part in comparison.groupby("measure", sort=False):
-        maps = part.groupby(["method", "layer"], sort=False)
-        beaten[measure] = int((maps["low"].min() > 0).sum())
-        hardest = part.loc[maps["difference"].idxmin(), "baseline"].value_counts().index[0]
-        name = heat_map_measures[measure].title
+    lines, wins = [], {}
+    for measure, rows in comparison.groupby("measure", sort=False):
+        maps = rows.groupby(["method", "layer"], sort=False)
+        wins[measure] = int((maps["low"].min() > 0).sum())
+        hardest = rows.loc[maps["difference"].idxmin(), "baseline"].value_counts().index[0]
         lines.append(
-            f"{name}: better than every baseline in {beaten[measure]} of {len(maps)} methods and "
-            f"layers (most often the best baseline: {hardest})"
+            f"{heat_map_measures[measure].title}: better than every baseline in {wins[measure]} of "
+            f"{len(maps)} methods and layers (most often the best baseline: {hardest})"
         )
-    won, count = beaten["among_nuclei"], len(maps)
+    won, count = wins["among_nuclei"], len(maps)
     claim = "prefers neoplastic to other nuclei measurably more than all baselines"
     if won == count:
         verdict = f"The data support C2: every map {claim}"
@@ -86,11 +86,11 @@ def judge_c2(comparison: pd.DataFrame) -> str:
 
 
 def judge_randomisation(table: pd.DataFrame) -> str:
-    """Say of each method whether its maps depend on the weights.
+    """Judge for each method whether its maps depend on the weights.
 
-    A method fails where the maps of the wholly random network are still more like the original
-    ones than those of another patch are, and passes where they are less so (95 % interval of the
-    paired difference of rank correlations over groups). In between it is undecided.
+    A method fails where the maps of the fully random network are more similar to the original ones
+    than those of another patch are, and passes where they are less similar (95 % interval of the
+    paired difference of rank correlations over groups); otherwise it is undecided.
 
     Parameters
     ----------
@@ -103,22 +103,22 @@ def judge_randomisation(table: pd.DataFrame) -> str:
         One line per method.
     """
     lines = []
-    for method, part in table.groupby("method", sort=False):
-        by_depth = part.pivot_table(
+    for method, rows in table.groupby("method", sort=False):
+        by_depth = rows.pivot_table(
             index=["patch", "group"], columns="kept_up_to", values="spearman"
         ).reset_index()
-        if not {NOTHING, OTHER_PATCH} <= set(by_depth):
+        if not {FULLY_RANDOM, OTHER_PATCH} <= set(by_depth):
             lines.append(f"{method}: undecided; the random network's maps are all constant.")
             continue
-        by_depth["difference"] = by_depth[NOTHING] - by_depth[OTHER_PATCH]
-        found = intervals(by_depth, [], ["difference", NOTHING, OTHER_PATCH]).set_index("measure")
-        low, high = found.loc["difference", ["low", "high"]]
-        word = _outcome(low, high, "FAILS", "passes")
+        by_depth["difference"] = by_depth[FULLY_RANDOM] - by_depth[OTHER_PATCH]
+        measures = ["difference", FULLY_RANDOM, OTHER_PATCH]
+        means = intervals(by_depth, [], measures).set_index("measure")
+        low, high, groups = means.loc["difference", ["low", "high", "groups"]]
         lines.append(
-            f"{method}: {word}; rank correlation with the wholly random network's maps "
-            f"{found.loc[NOTHING, 'mean']:+.2f}, with those of another patch "
-            f"{found.loc[OTHER_PATCH, 'mean']:+.2f}, difference {low:+.2f} to {high:+.2f} over "
-            f"{found.loc['difference', 'groups']} groups"
+            f"{method}: {_outcome(low, high, 'FAILS', 'passes')}; rank correlation with the fully "
+            f"random network's maps {means.loc[FULLY_RANDOM, 'mean']:+.2f}, with those of another "
+            f"patch {means.loc[OTHER_PATCH, 'mean']:+.2f}, difference {low:+.2f} to {high:+.2f} "
+            f"over {int(groups)} groups"
         )
     return "\n".join(lines)
 
@@ -129,70 +129,68 @@ def judge_c3(
     *,
     layers: Sequence[str] | None = None,
 ) -> str:
-    """Say whether texture is readable in early layers, and whether finetuning changes where.
+    """Judge whether texture is readable in early layers, and whether finetuning changes where.
+
+    C3 is supported if texture is more readable in early layers than in deep ones and than in a
+    random network's, and if finetuning changes deep layers otherwise than early ones.
 
     Parameters
     ----------
     networks : mapping of str to (mapping of str to Regression)
         Regressions of ``random``, ``pretrained`` and ``finetuned``, by layer.
     groups : array, (N,)
+        Group of each patch.
     layers : sequence of str, optional
-        Those that count; by default all.
+        Layers that count; by default all.
 
     Returns
     -------
     str
         One line per comparison of mean held-out R2, with its 95 % interval over groups, and a
         verdict.
-        Early and deep are the first and the last third of the layers. C3 is supported if texture is
-        more readable in early layers than in deep ones and than in a random network's, and if
-        finetuning changes deep layers otherwise than early ones.
     """
     early, deep = early_and_deep(layers or networks["pretrained"])
-    lines, found = [], {}
-    for title, one, other, here, there in (
+    lines, outcomes = [], []
+    for title, one, other, one_layers, other_layers in (
         ("early minus deep layers, pretrained", "pretrained", "pretrained", early, deep),
         ("pretrained minus random, early layers", "pretrained", "random", early, early),
         ("pretrained minus random, deep layers", "pretrained", "random", deep, deep),
         ("finetuned minus pretrained, early layers", "finetuned", "pretrained", early, early),
         ("finetuned minus pretrained, deep layers", "finetuned", "pretrained", deep, deep),
     ):
-        difference, low, high = r2_difference(networks[one], networks[other], groups, here, there)
-        found[title] = _outcome(low, high, "more", "less")
-        lines.append(f"{title}: {difference:+.3f} ({low:+.3f} to {high:+.3f}), {found[title]}")
-    readable, learned, learned_deep, early_change, deep_change = found.values()
-    where = {
-        "more": "texture is read more easily in early layers than in deep ones",
-        "less": "texture is read more easily in deep layers than in early ones",
+        difference, low, high = r2_difference(
+            networks[one], networks[other], groups, one_layers, other_layers
+        )
+        outcomes.append(_outcome(low, high, "more", "less"))
+        lines.append(f"{title}: {difference:+.3f} ({low:+.3f} to {high:+.3f}), {outcomes[-1]}")
+    readable, learned, learned_deep, early_change, deep_change = outcomes
+    comparison = {
+        "more": "texture is more readable in early layers than in deep ones",
+        "less": "texture is more readable in deep layers than in early ones",
         "undecided": "early and deep layers cannot be told apart",
     }[readable]
-    source = " and ".join(
-        {
-            "more": f"better than random ones in {place} layers",
-            "less": f"worse than random ones in {place} layers",
-            "undecided": f"no better than random ones in {place} layers",
-        }[outcome]
-        for place, outcome in (("early", learned), ("deep", learned_deep))
+    words = {"more": "better than", "less": "worse than", "undecided": "no better than"}
+    source = (
+        f"{words[learned]} random ones in early layers and {words[learned_deep]} random ones in "
+        "deep layers"
     )
     change = {"more": "more", "less": "less", "undecided": "neither more nor less"}
     supported = readable == learned == "more" and "undecided" != deep_change != early_change
-    return "\n".join(
-        [
-            *lines,
-            f"Verdict: {where}. ImageNet's features are {source}. After finetuning, early layers "
-            f"are {change[early_change]} readable and deep ones {change[deep_change]}. C3 is "
-            f"{'supported' if supported else 'not supported, or only in part'}.",
-        ]
+    verdict = (
+        f"Verdict: {comparison}. ImageNet's features are {source}. After finetuning, early layers "
+        f"are {change[early_change]} readable and deep ones {change[deep_change]}. C3 is "
+        f"{'supported' if supported else 'not supported, or only in part'}."
     )
+    return "\n".join([*lines, verdict])
 
 
 def judge_relevance(table: pd.DataFrame) -> str:
-    """Say in how many layers and concepts the output depends on a concept beyond chance.
+    """Count the layers and concepts on which the output depends beyond chance.
 
     Parameters
     ----------
     table : DataFrame
-        `relevance` of several networks, with a column ``network``.
+        From `relevance`, of several networks, with a column ``network``.
 
     Returns
     -------
@@ -200,9 +198,9 @@ def judge_relevance(table: pd.DataFrame) -> str:
         One line per network.
     """
     lines = []
-    for network, part in table.groupby("network", sort=False):
-        known = part.dropna(subset="ratio")
-        sure = known[(known["q_random"] < 0.05) & (known["q_shuffled"] < 0.05)]
+    for network, rows in table.groupby("network", sort=False):
+        known = rows.dropna(subset="ratio")
+        sure = known[(known["q_random"] < 0.05) & (known["q_permuted"] < 0.05)]
         line = f"{network}: {len(sure)} of {len(known)} concepts and layers are relevant (q < 0.05)"
         if len(sure):
             top = sure.loc[sure["br"].abs().idxmax()]
@@ -212,14 +210,15 @@ def judge_relevance(table: pd.DataFrame) -> str:
 
 
 def judge_reuse(cka: pd.DataFrame) -> str:
-    """Say whether finetuning keeps early features more than deep ones.
+    """Judge whether finetuning keeps early features more than deep ones.
+
+    The intervals of early and deep layers have the mean ends of the layers' own intervals, which is
+    wider than necessary.
 
     Parameters
     ----------
     cka : DataFrame
-        From `cka_by_layer`, with the pairs pretrained and finetuned, pretrained and random. The
-        intervals of early and deep layers are the mean ends of the layers' own, which is wider
-        than needed.
+        From `cka_by_layer`, of pretrained with finetuned and of pretrained with random.
 
     Returns
     -------
@@ -228,39 +227,33 @@ def judge_reuse(cka: pd.DataFrame) -> str:
     """
     means = {}
     for other in ("finetuned", "random"):
-        part = cka[(cka["one"] == "pretrained") & (cka["other"] == other)]
-        for place, layers in zip(("early", "deep"), early_and_deep(part["layer"]), strict=True):
-            rows = part[part["layer"].isin(layers)]
-            means[other, place] = rows[["cka", "low", "high"]].mean()
+        rows = cka[(cka["one"] == "pretrained") & (cka["other"] == other)].set_index("layer")
+        for place, layers in zip(("early", "deep"), early_and_deep(rows.index), strict=True):
+            means[other, place] = rows.loc[layers, ["cka", "low", "high"]].mean()
     early, deep = means["finetuned", "early"], means["finetuned", "deep"]
-    verdict = (
-        "more in early than in deep layers"
-        if early["low"] > deep["high"]
-        else "more in deep than in early layers"
-        if deep["low"] > early["high"]
-        else "not measurably more in early or in deep layers"
-    )
-    lead = {
-        place: means["finetuned", place]["cka"] - means["random", place]["cka"]
-        for place in ("early", "deep")
-    }
-    where = "deep" if lead["deep"] > lead["early"] else "early"
+    random_early, random_deep = means["random", "early"]["cka"], means["random", "deep"]["cka"]
+    verdict = "not measurably more in early or in deep layers"
+    if early["low"] > deep["high"]:
+        verdict = "more in early than in deep layers"
+    elif deep["low"] > early["high"]:
+        verdict = "more in deep than in early layers"
+    early_lead, deep_lead = early["cka"] - random_early, deep["cka"] - random_deep
     return (
         f"CKA of pretrained and finetuned: {early['cka']:.2f} in early layers, {deep['cka']:.2f} "
-        f"in deep ones; of pretrained and random {means['random', 'early']['cka']:.2f} and "
-        f"{means['random', 'deep']['cka']:.2f}. Features are kept {verdict}. The lead over a "
-        f"random network is {lead['early']:+.2f} in early and {lead['deep']:+.2f} in "
-        f"deep layers, larger in {where} ones."
+        f"in deep ones; of pretrained and random {random_early:.2f} and {random_deep:.2f}. "
+        f"Features are kept {verdict}. The lead over a random network is {early_lead:+.2f} in "
+        f"early and {deep_lead:+.2f} in deep layers, larger in "
+        f"{'deep' if deep_lead > early_lead else 'early'} ones."
     )
 
 
 def early_and_deep(layers: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Split off what the claims call early and deep layers.
+    """Return the layers that the claims call early and deep.
 
     Parameters
     ----------
     layers : iterable of str
-        From input to output.
+        Layers from input to output.
 
     Returns
     -------
@@ -273,5 +266,5 @@ def early_and_deep(layers: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def _outcome(low: float, high: float, above: str, below: str) -> str:
-    """Say on which side of 0 an interval lies."""
+    """Return the word for the side of 0 on which an interval lies."""
     return above if low > 0 else below if high < 0 else "undecided"

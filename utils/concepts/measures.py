@@ -1,6 +1,7 @@
 """Concept measures: numbers that a pathologist can name, computed from the patch itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -9,6 +10,15 @@ from skimage.feature import graycomatrix, graycoprops
 
 from utils.patches import PatchSet, check_rgb, nuclei_table
 from utils.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class ConceptMeasures:
+    """Concepts that are analysed together; patches with a missing value are left out."""
+
+    title: str
+    measure: Callable[..., pd.DataFrame]  # maps a PatchSet to one row per patch
+
 
 TEXTURE = ("contrast", "dissimilarity", "homogeneity", "ASM", "energy", "correlation")
 NUCLEI = ("number", "area", "eccentricity", "haematoxylin", "neoplastic share")
@@ -22,9 +32,9 @@ def texture_measures(
     Parameters
     ----------
     images : array, (N, H, W, 3), uint8
-        RGB patches, turned to 256 grey levels.
+        RGB patches, converted to 256 grey levels.
     distances : sequence of int
-        Pixels between the two pixels of a pair. The measures are means over distances and angles.
+        Distances of the pairs, in pixels; the measures are means over distances and angles.
     angles : sequence of float
         Directions of the pairs, in radians.
 
@@ -49,21 +59,20 @@ def texture_measures(
 
 
 def nuclei_measures(patches: PatchSet) -> pd.DataFrame:
-    """Measure the nuclei of patches whose source has masks of them.
+    """Measure the nuclei of patches.
 
     Parameters
     ----------
     patches : PatchSet
-        With `masks` and `nuclei`.
+        Patches with `masks` and `nuclei`.
 
     Returns
     -------
     DataFrame, N rows
-        Columns as in `NUCLEI`: the ``number`` of nuclei, cut ones included; mean ``area`` (square
-        pixels) and ``eccentricity`` (0 for a circle) of those that the border does not cut; mean
-        density of ``haematoxylin`` (Ruifrok and Johnston 2001) over the nuclei's pixels;
-        ``neoplastic share`` of the nuclei's area. NaN where a patch has no such nucleus, or its
-        source no masks.
+        Columns as in `NUCLEI`: the ``number`` of nuclei, including those that the border cuts; mean
+        ``area`` (square pixels) and ``eccentricity`` (0 for a circle) of whole nuclei; mean density
+        of ``haematoxylin`` (Ruifrok and Johnston 2001) over the nuclei's pixels; ``neoplastic
+        share`` of the nuclei's area. NaN where a patch has no such nucleus, or no masks.
     """
     nuclei = nuclei_table(patches)
     by_patch = nuclei.groupby("patch")
@@ -77,3 +86,13 @@ def nuclei_measures(patches: PatchSet) -> pd.DataFrame:
     columns += [mean_over_pixels("haematoxylin"), mean_over_pixels("neoplastic")]
     measures = pd.DataFrame(dict(zip(NUCLEI, columns, strict=True)), dtype=np.float64)
     return measures.reindex(range(len(patches))).rename_axis(None)
+
+
+def _texture_of_patches(patches: PatchSet, **options) -> pd.DataFrame:
+    return texture_measures(patches.images, **options)
+
+
+MEASURES = {
+    "texture": ConceptMeasures("Texture", _texture_of_patches),
+    "nuclei": ConceptMeasures("Nuclei", nuclei_measures),
+}

@@ -4,7 +4,7 @@ After Graziani et al. (2018), but evaluated on held-out groups: regressions are 
 sensitivities computed, on regions or patients that the regression has not seen.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,36 +19,16 @@ from utils.statistics import grouped_r2, mean_over_deviation, steady_scaler
 
 @dataclass(frozen=True)
 class Regression:
-    """Held-out predictions of all concepts from one layer.
-
-    Attributes
-    ----------
-    concepts : tuple of str
-    truth : array, (N, T)
-        The concepts' measures.
-    predicted : array, (repeats, N, T)
-        Each patch's by a regression that has not seen its group.
-    penalties : array, (repeats, folds, T)
-        The chosen ones.
-    null_r2 : array, (shuffles, T)
-        Held-out R2 of each concept with the groups' values in another order.
-    sensitivity : array, (N, T), or None
-        Derivative of the logit along the concept's vector of a regression that has not seen the
-        patch's group.
-    null_ratio : array, (shuffles, T), or None
-        Mean over standard deviation of the sensitivities along the shuffled concepts' vectors.
-    scale : array, (C,)
-        What the features are divided by to be standardised, over all patches.
-    """
+    """Held-out predictions of T concepts from one layer."""
 
     concepts: tuple[str, ...]
-    truth: np.ndarray
-    predicted: np.ndarray
-    penalties: np.ndarray
-    null_r2: np.ndarray
-    sensitivity: np.ndarray | None
-    null_ratio: np.ndarray | None
-    scale: np.ndarray
+    truth: np.ndarray  # (N, T), the measures of the concepts
+    predicted: np.ndarray  # (repeats, N, T), by regressions that have not seen the patch's group
+    penalties: np.ndarray  # (repeats, folds, T), as chosen
+    null_r2: np.ndarray  # (permutations, T), held-out R2 with permuted groups
+    sensitivity: np.ndarray | None  # (N, T), derivative of the logit along held-out vectors
+    null_ratio: np.ndarray | None  # (permutations, T), mean over deviation of sensitivities
+    scale: np.ndarray  # (C,), divisors that standardise the features of all patches
 
 
 def regress(
@@ -59,59 +39,58 @@ def regress(
     gradients: Mapping[str, np.ndarray] | None = None,
     folds: int = 5,
     repeats: int = 1,
-    shuffles: int = 100,
+    permutations: int = 100,
     seed: int = 0,
     description: str = "regression",
 ) -> dict[str, Regression]:
-    """Predict concept measures of regions that the regression has not seen.
+    """Predict concept measures of groups that the regression has not seen.
 
     Ridge regression on features that are standardised within each training part (channels that
     vary less than a tenth of the median channel are divided by that tenth). The penalty of each
-    concept is chosen within the training part by cross-validation over its groups. All concepts
-    and shuffles are targets of the same decompositions.
+    concept is chosen within the training part by cross-validation over its groups.
 
     Parameters
     ----------
     features : mapping of str to array, (N, C)
-        From `layer_features`.
+        Features by layer, from `layer_features`.
     measures : DataFrame, N rows
         One column per concept.
     groups : array, (N,)
-        Region or patient; none is on both sides of a fold.
+        Region or patient of each patch; no group is split between folds.
     gradients : mapping of str to array, (N, C), optional
-        From `layer_features_and_gradients`, for `relevance`.
+        Gradients from `layer_features_and_gradients`, for `relevance`.
     folds : int
-        Parts of the cross-validation.
+        Folds of the cross-validation.
     repeats : int
         Assignments of groups to folds, each with another seed.
-    shuffles : int
-        Repetitions of every concept with the groups' values laid over the patches in another order
-        of groups, which keeps most neighbouring patches alike: the null.
+    permutations : int
+        Permutations of the groups for the null: every concept's values are moved group by group,
+        so that most neighbouring patches stay alike.
     seed : int
-        Seed of folds and shuffles.
+        Seed of folds and permutations.
     description : str
         Label of the progress bar.
 
     Returns
     -------
     dict of str to Regression
-        By layer.
+        Regressions by layer.
     """
     targets = concept_targets(measures)
     codes = fold_codes(groups, folds, len(targets))
     generator = np.random.default_rng(seed)
-    orders = [_exchange_groups(codes, generator) for _ in range(shuffles)]
+    orders = [_permute_groups(codes, generator) for _ in range(permutations)]
+    # Concepts and their permutations share the same decompositions.
     columns = np.hstack([targets, *(targets[order] for order in orders)])
     count = targets.shape[1]
     splits = [
         list(GroupKFold(folds, shuffle=True, random_state=seed + r).split(targets, groups=codes))
         for r in range(repeats)
     ]
-    found = {}
+    regressions = {}
     for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         check_rows(layer, x, targets)
-        x = x.astype(np.float64)
-        slopes = None if gradients is None else gradients[layer].astype(np.float64)
+        slopes = None if gradients is None else gradients[layer]
         first = cross_fit(x, columns, codes, splits[0], slopes)
         others = [cross_fit(x, targets, codes, split) for split in splits[1:]]  # one null is enough
         null_r2 = held_out_r2(columns[:, count:], first.predicted[:, count:], codes)
@@ -119,24 +98,24 @@ def regress(
         if first.sensitivity is not None:
             sensitivity = first.sensitivity[:, :count]
             null_ratio = mean_over_deviation(first.sensitivity[:, count:])
-            null_ratio = null_ratio.reshape(shuffles, count)
-        found[layer] = Regression(
+            null_ratio = null_ratio.reshape(permutations, count)
+        regressions[layer] = Regression(
             concepts=tuple(measures),
             truth=targets,
             predicted=np.stack([fit.predicted[:, :count] for fit in (first, *others)]),
             penalties=np.stack([fit.penalties[:, :count] for fit in (first, *others)]),
-            null_r2=null_r2.reshape(shuffles, count),
+            null_r2=null_r2.reshape(permutations, count),
             sensitivity=sensitivity,
             null_ratio=null_ratio,
-            scale=steady_scaler(x).scale_,
+            scale=steady_scaler(x.astype(np.float64)).scale_,
         )
-    return found
+    return regressions
 
 
 def concept_vectors(
     features: Mapping[str, np.ndarray], measures: pd.DataFrame, groups: np.ndarray
 ) -> dict[str, pd.DataFrame]:
-    """Fit the RCVs themselves, on all patches.
+    """Fit regression concept vectors on all patches.
 
     Parameters
     ----------
@@ -146,30 +125,21 @@ def concept_vectors(
     Returns
     -------
     dict of str to DataFrame, (C, T)
-        By layer: a unit vector in the space of pooled features per concept, as a column. It is the
-        regression's weight vector of standardised features, mapped back to the features' units.
+        One unit vector per concept, as a column, in the space of a layer's pooled features: the
+        weights of the regression of standardised features, mapped back to the features' units.
     """
     targets = concept_targets(measures)
     codes = fold_codes(groups, 2, len(targets))
-    everything = np.arange(len(targets))
     vectors = {}
     for layer, x in features.items():
         check_rows(layer, x, targets)
-        fit = RidgeFit(x.astype(np.float64), targets, codes, everything)
+        fit = RidgeFit(x, targets, codes, np.arange(len(targets)))
         vectors[layer] = pd.DataFrame(fit.directions(), columns=list(measures))
     return vectors
 
 
 class CrossFit(NamedTuple):
-    """What regressions say of patches whose groups they have not seen.
-
-    Attributes
-    ----------
-    predicted : array, (N, T)
-    penalties : array, (folds, T)
-    sensitivity : array, (N, T), or None
-        See `Regression`.
-    """
+    """Predictions and sensitivities, ``(N, T)``, of held-out patches; penalties, ``(folds, T)``."""
 
     predicted: np.ndarray
     penalties: np.ndarray
@@ -180,10 +150,10 @@ def cross_fit(
     x: np.ndarray,
     y: np.ndarray,
     codes: np.ndarray,
-    split: Sequence[tuple[np.ndarray, np.ndarray]],
+    split: Iterable[tuple[np.ndarray, np.ndarray]],
     slopes: np.ndarray | None = None,
 ) -> CrossFit:
-    """Fit each training part, ``x`` to ``y``, and apply it to the held-out one."""
+    """Fit ``x`` to ``y`` on each training part, and predict the held-out part."""
     predicted = np.full_like(y, np.nan)
     sensitivity = None if slopes is None else np.full_like(y, np.nan)
     penalties = []
@@ -192,7 +162,7 @@ def cross_fit(
         predicted[test] = fit.predict(test)
         penalties.append(fit.penalties)
         if slopes is not None:
-            sensitivity[test] = slopes[test] @ fit.directions()
+            sensitivity[test] = slopes[test].astype(np.float64) @ fit.directions()
     return CrossFit(predicted, np.stack(penalties), sensitivity)
 
 
@@ -204,26 +174,24 @@ def held_out_r2(truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray) -> 
 def fold_codes(groups: np.ndarray, folds: int, count: int) -> np.ndarray:
     """Number the groups, ``(N,)``, or raise ValueError if they are too few for the folds."""
     if len(groups) != count:
-        raise ValueError(
-            f"there are {len(groups)} group labels for {count} patches: give one per patch."
-        )
+        raise ValueError(f"{len(groups)} group labels for {count} patches: give one per patch.")
     names, codes = np.unique(groups, return_inverse=True)
     # Each training part is split once more, by groups, to choose the penalty.
     if folds < 2 or len(names) < folds or len(names) - -(-len(names) // folds) < 2:
         raise ValueError(
-            f"there are {len(names)} groups for {folds} folds; expected two folds or more, one "
-            "group per fold, and two groups or more in each training part: lower folds or add "
-            "regions or patients."
+            f"there are {len(names)} groups for {folds} folds; expected at least two folds, one "
+            "group per fold, and two groups in each training part: lower folds, or add regions or "
+            "patients."
         )
     return codes
 
 
-def _exchange_groups(codes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Order of patches that lays whole groups over others, keeping neighbours together."""
-    names = generator.permutation(codes.max() + 1)
-    taken = np.concatenate([np.flatnonzero(codes == name) for name in names])
+def _permute_groups(codes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Order of patches that puts whole groups in the place of others, neighbours together."""
+    groups = generator.permutation(codes.max() + 1)
+    permuted = np.concatenate([np.flatnonzero(codes == group) for group in groups])
     order = np.empty(len(codes), int)
-    order[np.argsort(codes, kind="stable")] = taken
+    order[np.argsort(codes, kind="stable")] = permuted
     return order
 
 
@@ -242,7 +210,7 @@ def concept_targets(measures: pd.DataFrame) -> np.ndarray:
 
 
 def check_rows(layer: str, features: np.ndarray, targets: np.ndarray) -> None:
-    """Raise ValueError unless features and targets are of equally many patches."""
+    """Raise ValueError unless features and targets have the same number of patches."""
     if len(features) != len(targets):
         raise ValueError(
             f"{layer} has features of {len(features)} patches, but there are measures of "

@@ -12,71 +12,67 @@ INNER_FOLDS = 4  # of the choice of the penalty, within each training part
 class RidgeFit:
     """Ridge regression of many targets on one training part, penalties chosen over its groups.
 
-    It works on the Gram matrix of the standardised features, whose decomposition serves all
-    penalties and targets; the inner parts share the matrix and the scale of the whole part.
+    One eigendecomposition serves all penalties and targets, and is never larger than the number of
+    features. The inner folds share the scale of the whole training part.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, codes: np.ndarray, train: np.ndarray):
-        self.scaler = steady_scaler(x[train])
-        self.z = self.scaler.transform(x)
-        self.train = train
-        self.gram = self.z @ self.z[train].T
-        inside = np.arange(len(train))
-        own = self.gram[train]
+        self.scaler = steady_scaler(x[train].astype(np.float64))
+        self.z = np.subtract(x, self.scaler.mean_, dtype=np.float64)
+        self.z /= self.scaler.scale_
+        self.basis = None
+        if len(train) < x.shape[1]:  # weights and training patches span the same subspace
+            self.basis = np.linalg.qr(self.z[train].T)[0]
+            self.z = self.z @ self.basis
         inner = GroupKFold(min(INNER_FOLDS, len(np.unique(codes[train]))))
         errors = np.zeros((len(PENALTIES), y.shape[1]))
-        for fit, check in inner.split(inside, groups=codes[train]):
-            part = _KernelRidge(own, y[train], fit)
-            projected, truth = part.project(check), y[train[check]]
+        for fit, check in inner.split(train, groups=codes[train]):
+            ridge = _Ridge(self.z[train[fit]], y[train[fit]])
+            projected, truth = ridge.project(self.z[train[check]]), y[train[check]]
             for index, penalty in enumerate(PENALTIES):
-                errors[index] += ((part.predict(projected, penalty) - truth) ** 2).sum(axis=0)
+                errors[index] += ((ridge.predict(projected, penalty) - truth) ** 2).sum(axis=0)
         self.penalties = PENALTIES[errors.argmin(axis=0)]
-        self.whole = _KernelRidge(self.gram, y[train], inside, train)
+        self.ridge = _Ridge(self.z[train], y[train])
 
     def predict(self, test: np.ndarray) -> np.ndarray:
         """Predict the targets of some patches, ``(n, T)``."""
-        return self.whole.predict(self.whole.project(test), self.penalties)
+        return self.ridge.predict(self.ridge.project(self.z[test]), self.penalties)
 
     def directions(self) -> np.ndarray:
-        """Unit vectors in the features' own units, ``(C, T)``."""
-        weights = self.z[self.train].T @ self.whole.coefficients(self.penalties)
+        """Return unit vectors in the features' own units, ``(C, T)``."""
+        weights = self.ridge.axes @ self.ridge.coefficients(self.penalties)
+        if self.basis is not None:
+            weights = self.basis @ weights
         weights /= self.scaler.scale_[:, None]
         norm = np.linalg.norm(weights, axis=0)
         return np.divide(weights, norm, out=np.zeros_like(weights), where=norm > 0)
 
 
-class _KernelRidge:
-    """Kernel ridge regression with an intercept, for any penalty after one decomposition.
+class _Ridge:
+    """Ridge regression with an intercept, for any penalty after one eigendecomposition.
 
-    Parameters
-    ----------
-    gram : array, (M, K)
-        Inner products of any M patches with the K of the training part.
-    y : array, (K, T)
-    fit : array
-        Which of the K are fitted.
-    rows : array, optional
-        Which of the M these K are; by default the first K.
+    Of the covariance of the features (primal), or of the Gram matrix of the patches where these are
+    fewer (dual).
     """
 
-    def __init__(self, gram, y, fit, rows=None):
-        own = gram[fit if rows is None else rows[fit]][:, fit]
-        self.cross, self.column_means, self.mean = gram[:, fit], own.mean(axis=0), own.mean()
-        centred = own - self.column_means - self.column_means[:, None] + self.mean
-        values, self.vectors = np.linalg.eigh(centred)
+    def __init__(self, z: np.ndarray, y: np.ndarray):
+        self.mean, self.intercept = z.mean(axis=0), y.mean(axis=0)
+        z, y = z - self.mean, y - self.intercept
+        if len(z) > z.shape[1]:
+            values, self.axes = np.linalg.eigh(z.T @ z)
+            self.rotated = self.axes.T @ (z.T @ y)
+        else:
+            values, vectors = np.linalg.eigh(z @ z.T)
+            self.axes, self.rotated = z.T @ vectors, vectors.T @ y
         self.values = np.maximum(values, 0)[:, None]
-        self.intercept = y[fit].mean(axis=0)
-        self.rotated = self.vectors.T @ (y[fit] - self.intercept)
 
     def coefficients(self, penalty: float | np.ndarray) -> np.ndarray:
-        """Weights of the fitted patches, which sum to 0 for each target."""
-        return self.vectors @ (self.rotated / (self.values + penalty))
+        """Weights of the axes, for one penalty or one per target."""
+        return self.rotated / (self.values + penalty)
 
-    def project(self, which: np.ndarray) -> np.ndarray:
-        """Coordinates of some of the M patches along the decomposition's vectors."""
-        cross = self.cross[which]
-        cross = cross - cross.mean(axis=1, keepdims=True) - self.column_means + self.mean
-        return cross @ self.vectors
+    def project(self, z: np.ndarray) -> np.ndarray:
+        """Coordinates of patches along the axes."""
+        return (z - self.mean) @ self.axes
 
     def predict(self, projected: np.ndarray, penalty: float | np.ndarray) -> np.ndarray:
-        return projected @ (self.rotated / (self.values + penalty)) + self.intercept
+        return projected @ self.coefficients(penalty) + self.intercept

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LinearRegression
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
@@ -31,33 +32,34 @@ from utils.statistics import (
 def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> pd.DataFrame:
     """Fit ordinary least squares and score it on the same patches, as the paper does.
 
-    With as many features as patches this is 1 for anything, noise included; it is here to be
-    compared with `cross_validated_r2`.
+    With at least as many features as patches this is 1 for any target, even noise: compare it with
+    `cross_validated_r2`.
 
     Parameters
     ----------
     features : mapping of str to array, (N, C)
-        By layer.
+        Features by layer.
     measures : DataFrame, N rows
         One column per concept.
 
     Returns
     -------
     DataFrame
-        Columns ``layer``, ``concept``, ``r2`` and ``adjusted_r2``, which is NaN where there are
-        not more patches than features.
+        Columns ``layer``, ``concept``, ``r2`` and ``adjusted_r2``, which is NaN unless there are
+        more patches than features.
     """
     targets = concept_targets(measures)
-    rows = []
+    tables = []
     for layer, x in progress_bar(features.items(), desc="in-sample", unit="layer"):
         check_rows(layer, x, targets)
         scaled = StandardScaler().fit_transform(x.astype(np.float64))
         fit = LinearRegression().fit(scaled, targets)
-        r2 = 1 - ((targets - fit.predict(scaled)) ** 2).sum(axis=0) / _spread(targets)
-        left = len(x) - fit.rank_ - 1
-        adjusted = 1 - (1 - r2) * (len(x) - 1) / left if left > 0 else np.full(len(r2), np.nan)
-        rows += zip([layer] * len(r2), measures, r2, adjusted, strict=True)
-    return pd.DataFrame(rows, columns=["layer", "concept", "r2", "adjusted_r2"])
+        r2 = r2_score(targets, fit.predict(scaled), multioutput="raw_values")
+        freedom = len(x) - fit.rank_ - 1
+        adjusted = 1 - (1 - r2) * (len(x) - 1) / freedom if freedom > 0 else np.nan
+        columns = {"layer": layer, "concept": list(measures), "r2": r2, "adjusted_r2": adjusted}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
 def cross_validated_r2(
@@ -68,12 +70,12 @@ def cross_validated_r2(
     Parameters
     ----------
     features, measures, groups, **options
-        See `regress`.
+        As in `regress`.
 
     Returns
     -------
     DataFrame
-        See `r2_table`.
+        As from `r2_table`.
     """
     return r2_table(regress(features, measures, groups, **options), groups)
 
@@ -92,9 +94,9 @@ def r2_table(
     Parameters
     ----------
     regressions : mapping of str to Regression
-        From `regress`.
+        Regressions by layer, from `regress`.
     groups : array, (N,)
-        As given there.
+        Group of each patch.
     resamples : int
         Resamples of the groups, for the interval.
     seed : int
@@ -105,26 +107,25 @@ def r2_table(
     DataFrame
         Columns ``layer``, ``concept``, ``r2`` (mean over repeats), ``low`` and ``high`` (95 %
         interval over groups), ``sd_over_repeats``, ``null_low`` and ``null_high`` (95 % range of
-        the shuffled concept's R2), ``p`` (one-sided, from the shuffles) and ``q`` (the same, with
+        R2 for permuted groups), ``p`` (one-sided, from the permutations) and ``q`` (the same with
         the false discovery rate controlled over the rows, Benjamini and Hochberg 1995).
     """
     codes = group_codes(groups)
     counts = resample_groups(codes, resamples, seed)
-    rows = []
-    for layer, found in regressions.items():
-        once = repeated_r2(found, codes, np.ones((1, codes.max() + 1)))[:, 0]
-        spread = repeated_r2(found, codes, counts).mean(axis=0)
-        r2, (low, high) = once.mean(axis=0), percentile_interval(spread)
-        deviation = once.std(axis=0, ddof=1) if len(once) > 1 else np.full(len(r2), np.nan)
-        null = np.full((2, len(r2)), np.nan)
-        p = np.full(len(r2), np.nan)
-        if len(found.null_r2):
-            null = percentile_interval(found.null_r2)
-            p = permutation_p_value(once[0], found.null_r2)
-        columns = ([layer] * len(r2), found.concepts, r2, low, high, deviation, *null, p)
-        rows += zip(*columns, strict=True)
-    names = ["layer", "concept", "r2", "low", "high", "sd_over_repeats", "null_low", "null_high"]
-    return with_false_discovery_rate(pd.DataFrame(rows, columns=[*names, "p"]), "p")
+    tables = []
+    for layer, regression in regressions.items():
+        by_repeat = _repeated_r2(regression, codes, _every_group_once(codes))[:, 0]
+        resampled = _repeated_r2(regression, codes, counts).mean(axis=0)
+        null, table = regression.null_r2, {"layer": layer, "concept": regression.concepts}
+        table["r2"] = by_repeat.mean(axis=0)
+        table["low"], table["high"] = percentile_interval(resampled)
+        table["sd_over_repeats"] = by_repeat.std(axis=0, ddof=1) if len(by_repeat) > 1 else np.nan
+        table["null_low"], table["null_high"] = (
+            percentile_interval(null) if len(null) else [np.nan] * 2
+        )
+        table["p"] = permutation_p_value(by_repeat[0], null) if len(null) else np.nan
+        tables.append(pd.DataFrame(table))
+    return with_false_discovery_rate(pd.concat(tables, ignore_index=True), "p")
 
 
 def r2_difference(
@@ -137,31 +138,16 @@ def r2_difference(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Compare mean held-out R2 over concepts and layers, on the same resamples of groups.
+    """Return the difference of mean held-out R2 over concepts and layers, and its 95 % interval.
 
-    Parameters
-    ----------
-    one, other : mapping of str to Regression
-        Regressions of the same patches and concepts, by layer.
-    groups : array, (N,)
-    layers, other_layers : sequence of str
-        Whose R2 are averaged; by default the same of both.
-    resamples : int
-        Resamples of the groups.
-    seed : int
-        Seed of the resampling.
-
-    Returns
-    -------
-    difference, low, high : float
-        `one` minus `other`, with its 95 % interval.
+    Both regressions are of the same patches and concepts, and share the resamples of groups.
     """
     codes = group_codes(groups)
-    counts = np.vstack([np.ones(codes.max() + 1), resample_groups(codes, resamples, seed)])
+    counts = np.vstack([_every_group_once(codes), resample_groups(codes, resamples, seed)])
 
-    def mean(found: Mapping[str, Regression], names: Sequence[str]) -> np.ndarray:
-        parts = [repeated_r2(found[name], codes, counts).mean(axis=(0, 2)) for name in names]
-        return np.mean(parts, axis=0)
+    def mean(regressions: Mapping[str, Regression], names: Sequence[str]) -> np.ndarray:
+        r2 = [_repeated_r2(regressions[name], codes, counts).mean(axis=(0, 2)) for name in names]
+        return np.mean(r2, axis=0)
 
     difference = mean(one, layers) - mean(other, other_layers or layers)
     low, high = percentile_interval(difference[1:])
@@ -182,21 +168,19 @@ def learning_curve(
 
     Parameters
     ----------
-    features, measures, groups, folds
+    features, measures, groups, folds, description
         As in `regress`.
     shares : sequence of float
-        Shares of the training groups, in (0, 1]. At least two groups are kept, whatever the share.
+        Shares of the training groups, in (0, 1]; at least two groups are kept.
     seed : int
         Seed of folds and of the order in which groups are added.
-    description : str
-        Label of the progress bar.
 
     Returns
     -------
     DataFrame
-        Columns ``layer``, ``concept``, ``share``, ``patches`` and ``groups`` (mean numbers trained
-        on) and ``r2``, held out on the same patches for every share. With fewer than four groups
-        the penalty is chosen over as many inner folds as there are groups.
+        Columns ``layer``, ``concept``, ``share``, ``patches`` and ``groups`` (mean numbers in the
+        training parts) and ``r2``, held out on the same patches for every share. With fewer than
+        four groups the penalty is chosen over as many inner folds as there are groups.
     """
     targets = concept_targets(measures)
     codes = fold_codes(groups, folds, len(targets))
@@ -208,22 +192,32 @@ def learning_curve(
         for share in shares:
             kept = order[: max(2, round(share * len(order)))]
             splits[share].append((train[np.isin(codes[train], kept)], test))
-    rows = []
+    tables = []
     for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         for share, parts in splits.items():
-            predicted = cross_fit(x.astype(np.float64), targets, codes, parts).predicted
-            r2 = held_out_r2(targets, predicted, codes)
-            patches = np.mean([len(train) for train, _ in parts])
-            count = np.mean([len(np.unique(codes[train])) for train, _ in parts])
-            where = zip(measures, r2, strict=True)
-            rows += [(layer, concept, share, patches, count, value) for concept, value in where]
-    return pd.DataFrame(rows, columns=["layer", "concept", "share", "patches", "groups", "r2"])
+            table = {"layer": layer, "concept": list(measures), "share": share}
+            table["patches"] = np.mean([len(train) for train, _ in parts])
+            table["groups"] = np.mean([len(np.unique(codes[train])) for train, _ in parts])
+            predicted = cross_fit(x, targets, codes, parts).predicted
+            table["r2"] = held_out_r2(targets, predicted, codes)
+            tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True)
 
 
-def repeated_r2(found: Regression, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """R2 by repeat, draw and concept."""
-    return np.stack([grouped_r2(found.truth, part, codes, counts) for part in found.predicted])
+def mean_r2(regression: Regression, codes: np.ndarray) -> np.ndarray:
+    """Return held-out R2 of each concept, mean over repeats, ``(T,)``."""
+    return _repeated_r2(regression, codes, _every_group_once(codes))[:, 0].mean(axis=0)
 
 
-def _spread(targets: np.ndarray) -> np.ndarray:
-    return ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
+def _repeated_r2(regression: Regression, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """R2 by repeat, resample and concept."""
+    return np.stack(
+        [
+            grouped_r2(regression.truth, predicted, codes, counts)
+            for predicted in regression.predicted
+        ]
+    )
+
+
+def _every_group_once(codes: np.ndarray) -> np.ndarray:
+    return np.ones((1, codes.max() + 1))

@@ -11,65 +11,55 @@ from utils.progress import progress_bar
 from utils.statistics import jackknife_error
 
 
-def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
-    """Compute the linear centred kernel alignment of two sets of features (Kornblith 2019).
+def cka_by_layer(
+    networks: Mapping[str, Mapping[str, np.ndarray]],
+    pairs: list[tuple[str, str]],
+    groups: np.ndarray,
+) -> pd.DataFrame:
+    """Compare the features of networks by linear centred kernel alignment (Kornblith 2019).
 
     With the unbiased estimator of HSIC (Song 2012), so that independent features have 0 on average
     also where there are more features than patches.
 
     Parameters
     ----------
-    one, other : array, (N, C) and (N, D)
-        Features of the same N patches, N at least 4.
+    networks : mapping of str to (mapping of str to array, (N, C))
+        Features by network and layer, from `utils.networks.layer_features`.
+    pairs : list of (str, str)
+        Names of the networks to compare.
+    groups : array, (N,)
+        Region or patient of each patch; each is left out once for the interval.
 
     Returns
     -------
-    float
-        1 for features that are equal up to rotation, scale and shift; NaN where one is constant.
+    DataFrame
+        Columns ``one``, ``other``, ``layer``, ``cka`` (1 for features that are equal up to
+        rotation, scale and shift; NaN where one is constant), ``low`` and ``high`` (95 % interval
+        by the jackknife over groups; a bootstrap repeats patches, which inflates CKA).
     """
+    names = np.unique(groups)
+    rows = []
+    for layer in progress_bar(networks[pairs[0][0]], desc="CKA", unit="layer"):
+        compared = dict.fromkeys(name for pair in pairs for name in pair)
+        grams = {name: _gram(networks[name][layer]) for name in compared}
+        for one, other in pairs:
+            value = _cka(grams[one], grams[other])
+            left_out = []
+            for name in names if len(names) > 2 else ():
+                kept = np.ix_(groups != name, groups != name)
+                left_out.append(_cka(grams[one][kept], grams[other][kept]))
+            error = jackknife_error(left_out) if left_out else np.nan
+            rows.append((one, other, layer, value, value - 1.96 * error, value + 1.96 * error))
+    return pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
+
+
+def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
+    """Compute linear CKA of two sets of features of the same patches, ``(N, C)`` and ``(N, D)``."""
     if len(one) != len(other) or len(one) < 4:
         raise ValueError(
             f"features of {len(one)} and {len(other)} patches; expected the same, and at least 4."
         )
     return _cka(_gram(one), _gram(other))
-
-
-def cka_by_layer(
-    networks: Mapping[str, Mapping[str, np.ndarray]],
-    pairs: list[tuple[str, str]],
-    groups: np.ndarray,
-) -> pd.DataFrame:
-    """Compare networks layer by layer.
-
-    Parameters
-    ----------
-    networks : mapping of str to (mapping of str to array, (N, C))
-        Features by network and layer, from `utils.networks.layer_features`.
-    pairs : list of (str, str)
-        Names of the networks that are compared.
-    groups : array, (N,)
-        Region or patient, each of which is left out once for the interval.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``one``, ``other``, ``layer``, ``cka``, ``low`` and ``high`` (95 % interval by the
-        jackknife over groups; a bootstrap would repeat patches, which CKA takes for structure).
-    """
-    names = np.unique(groups)
-    rows = []
-    for layer in progress_bar(networks[pairs[0][0]], desc="CKA", unit="layer"):
-        grams = {name: _gram(networks[name][layer]) for name in {n for pair in pairs for n in pair}}
-        for one, other in pairs:
-            value = _cka(grams[one], grams[other])
-            left_out = []
-            for name in names if len(names) > 2 else ():
-                kept = np.flatnonzero(groups != name)
-                part = np.ix_(kept, kept)
-                left_out.append(_cka(grams[one][part], grams[other][part]))
-            error = jackknife_error(left_out) if left_out else np.nan
-            rows.append((one, other, layer, value, value - 1.96 * error, value + 1.96 * error))
-    return pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
 
 
 def weight_change(before: Model, after: Model) -> pd.DataFrame:
@@ -78,11 +68,12 @@ def weight_change(before: Model, after: Model) -> pd.DataFrame:
     Parameters
     ----------
     before, after : Model
+        Networks, such as the pretrained and the finetuned one.
 
     Returns
     -------
     DataFrame
-        One row per analysis layer, of all kernels between the one before it and itself: ``layer``,
+        One row per analysis layer, for all kernels between the previous one and itself: ``layer``,
         ``relative_change`` (norm of the difference over the norm before) and ``cosine`` of the two.
     """
     if before.backbone is not after.backbone:
@@ -91,12 +82,14 @@ def weight_change(before: Model, after: Model) -> pd.DataFrame:
     rows = []
     for name in before.backbone.layers:
         old, new = (_kernels_up_to(model, name) for model in (before, after))
-        fresh = [i for i in range(len(old)) if i not in seen]
-        seen.update(fresh)
-        if not fresh:
+        added = [i for i in range(len(old)) if i not in seen]
+        seen.update(added)
+        if not added:
             continue
-        a = np.concatenate([old[i].numpy().ravel() for i in fresh]).astype(np.float64)
-        b = np.concatenate([new[i].numpy().ravel() for i in fresh]).astype(np.float64)
+        a, b = (
+            np.concatenate([kernels[i].numpy().ravel() for i in added]).astype(np.float64)
+            for kernels in (old, new)
+        )
         norm = np.linalg.norm(a)
         cosine = a @ b / (norm * np.linalg.norm(b))
         rows.append((name, np.linalg.norm(b - a) / norm, cosine))
@@ -107,13 +100,8 @@ def _kernels_up_to(model: Model, name: str) -> list[keras.Variable]:
     """Kernels that a layer depends on, in an order that does not change with deeper layers."""
     upstream = keras.Model(model.network.inputs, model.layer(name).output)
     needed = {id(layer) for layer in upstream.layers}
-    return [
-        weight
-        for layer in model.network.layers
-        if id(layer) in needed
-        for weight in layer.weights
-        if weight.name == "kernel"
-    ]
+    weights = (w for layer in model.network.layers if id(layer) in needed for w in layer.weights)
+    return [weight for weight in weights if weight.name == "kernel"]
 
 
 def _gram(features: np.ndarray) -> np.ndarray:
@@ -132,5 +120,5 @@ def _hsic(k: np.ndarray, m: np.ndarray) -> float:
 
 
 def _cka(k: np.ndarray, m: np.ndarray) -> float:
-    own = _hsic(k, k) * _hsic(m, m)
-    return float(_hsic(k, m) / np.sqrt(own)) if own > 0 else np.nan
+    product = _hsic(k, k) * _hsic(m, m)
+    return float(_hsic(k, m) / np.sqrt(product)) if product > 0 else np.nan

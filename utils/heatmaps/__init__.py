@@ -1,52 +1,39 @@
-"""Where the evidence lies: heat maps, and whether they are right."""
+"""Where the evidence lies: heat maps, and their evaluation."""
 
-from utils.heatmaps.baselines import baseline_maps
+from utils.heatmaps.baselines import BASELINES, baseline_maps, baseline_networks
 from utils.heatmaps.insertion import curve_areas, insertion_deletion
-from utils.heatmaps.maps import DeadMaps, HeatMapBatch, explain, explain_layers, stream
-from utils.heatmaps.methods import METHODS
-from utils.heatmaps.pointing import (
-    MEASURES,
-    annotated,
-    average_precision,
-    compare_with_baselines,
-    energy_inside,
-    localization_table,
-    measure_networks,
-    network_maps,
-    pointing_game,
-)
+from utils.heatmaps.maps import DeadMaps, explain, explain_layers, stream
+from utils.heatmaps.methods import METHODS, Method
+from utils.heatmaps.outcomes import explain_by_outcome
+from utils.heatmaps.pointing import MEASURES, annotated, compare_with_baselines, measure_networks
 from utils.heatmaps.sanity import (
-    NOTHING,
+    FULLY_RANDOM,
     OTHER_PATCH,
     cascading_randomisation,
     check_patches,
-    similarity,
     stability,
 )
 
 __all__ = [
+    "BASELINES",
+    "FULLY_RANDOM",
     "MEASURES",
     "METHODS",
-    "NOTHING",
     "OTHER_PATCH",
     "DeadMaps",
-    "HeatMapBatch",
+    "Method",
     "annotated",
-    "average_precision",
     "baseline_maps",
+    "baseline_networks",
     "cascading_randomisation",
     "check_patches",
     "compare_with_baselines",
     "curve_areas",
-    "energy_inside",
     "explain",
+    "explain_by_outcome",
     "explain_layers",
     "insertion_deletion",
-    "localization_table",
     "measure_networks",
-    "network_maps",
-    "pointing_game",
-    "similarity",
     "stability",
     "stream",
 ]

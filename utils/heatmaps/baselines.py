@@ -1,17 +1,37 @@
-"""Baseline maps that use no network."""
+"""What the heat maps of a finetuned network are compared with: other maps and other networks."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from utils.patches import haematoxylin
+from utils.networks import Model, evaluate, linear_probe, load_model
+from utils.patches import PatchSet, haematoxylin
+
+
+class Baseline(NamedTuple):
+    """Title and matplotlib colour of a baseline map in figures."""
+
+    title: str
+    color: str
+
+
+BASELINES = {
+    "uniform": Baseline("uniform map", "#000000"),
+    "centre": Baseline("centre map", "#7f7f7f"),
+    "random": Baseline("random map", "#7f7f7f"),
+    "haematoxylin": Baseline("haematoxylin map", "#56b4e9"),
+}
 
 
 def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
-    """Make maps that use no network and that every method has to beat.
+    """Make baseline maps, which use no network.
 
     Parameters
     ----------
     images : array, (N, H, W, 3), uint8
+        Patches.
     seed : int
         Seed of ``random``.
 
@@ -19,8 +39,8 @@ def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]
     -------
     dict of str to array, (N, H, W), float32 in [0, 1]
         ``uniform``; ``centre``, a Gaussian with a deviation of a quarter of the patch; ``random``
-        places, a new draw for each patch, as coarse as nuclei; and ``haematoxylin``, the stain's
-        density after Ruifrok and Johnston (2001), a little smoothed.
+        positions, a new draw for each patch, as coarse as nuclei; and ``haematoxylin``, the stain's
+        density after Ruifrok and Johnston (2001), slightly smoothed.
     """
     count, height, width = images.shape[:3]
     y, x = (np.linspace(-2, 2, side) for side in (height, width))
@@ -41,3 +61,41 @@ def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]
         "random": scaled(random),
         "haematoxylin": scaled(stain),
     }
+
+
+def baseline_networks(
+    finetuned: Model,
+    training: PatchSet | None,
+    held_out: PatchSet,
+    *,
+    seed: int = 0,
+    once: Callable = lambda function, *arguments: function(*arguments),
+) -> tuple[dict[str, Model], dict[str, float]]:
+    """Put linear heads on a pretrained and a random network, whose maps are baselines.
+
+    Parameters
+    ----------
+    finetuned : Model
+        Network whose maps are evaluated.
+    training : PatchSet or None
+        Patches that it was trained on, to which the heads are fitted; None if unknown.
+    held_out : PatchSet
+        Patches on which the AUC is computed.
+    seed : int
+        Seed of the random network.
+    once : callable
+        Calls ``once(function, *arguments)``, such as `Run.once`, which keeps results.
+
+    Returns
+    -------
+    networks : dict of str to Model
+        ``finetuned`` and, unless `training` is None, ``pretrained`` and ``random``.
+    auc : dict of str to float
+        Area under the ROC curve of the networks with linear heads.
+    """
+    networks, auc = {"finetuned": finetuned}, {}
+    for name in () if training is None else ("pretrained", "random"):
+        networks[name] = linear_probe(load_model(name, finetuned.backbone, seed=seed), training)
+        probability = once(networks[name].predict, held_out.images)
+        auc[name] = evaluate(held_out, probability)["auc"]
+    return networks, auc

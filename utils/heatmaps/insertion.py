@@ -1,4 +1,4 @@
-"""What the pixels of a heat map do to the prediction: insertion and deletion."""
+"""How the pixels that a heat map marks change the prediction: insertion and deletion."""
 
 import cv2
 import numpy as np
@@ -25,20 +25,22 @@ def insertion_deletion(
     """Insert and delete pixels in the order of each map (Petsiuk et al. 2018).
 
     Insertion starts from, and deletion ends at, a patch without nuclei. The curves say little where
-    the network gives that one (the share 0 of insertion) the same probability as the whole patch.
+    the network gives that patch (the share 0 of insertion) the probability of the whole patch.
 
     Parameters
     ----------
     model : Model
+        A classifier of tumor.
     patches : PatchSet
+        Patches of the maps.
     maps : mapping of str to array, (N, H, W)
-        By method.
+        Heat maps by method.
     target : str
-        ``tumor`` or ``normal``: whose probability is followed.
+        Class whose probability is followed, ``tumor`` or ``normal``.
     steps : int
-        Equal shares of the area.
+        Number of equal shares of the area.
     fill : str
-        What replaces pixels: ``mean``, the patch's mean colour, or ``blur``, the patch blurred
+        Replacement of pixels: ``mean``, the patch's mean colour, or ``blur``, the patch blurred
         until its nuclei are gone.
     seed : int
         Seed of the order of pixels with equal values, such as all of a map of zeros.
@@ -60,15 +62,15 @@ def insertion_deletion(
         empty = np.stack([cv2.GaussianBlur(image, (0, 0), spread) for image in images])
     shares = np.linspace(0, 1, steps + 1)
     ties = np.random.default_rng(seed).random((len(images), images[0, ..., 0].size))
-    found = []
+    predicted = []
     for heat in progress_bar(maps.values(), desc="insert and delete", unit="map"):
         check_masks(heat, np.zeros(images.shape[:3], bool))
         order = np.lexsort((ties, -heat.reshape(len(heat), -1)), axis=1)
         rank = np.argsort(order, axis=1).reshape(*heat.shape, 1) / heat[0].size
         for inside, outside in ((images, empty), (empty, images)):
             mixtures = [np.where(rank < share, inside, outside) for share in shares]
-            found.append(model.predict(np.concatenate(mixtures)))
-    probability = np.concatenate(found)
+            predicted.append(model.predict(np.concatenate(mixtures)))
+    probability = np.concatenate(predicted)
     index = pd.MultiIndex.from_product(
         [maps, ["insertion", "deletion"], shares, range(len(images))],
         names=["method", "curve", "share", "patch"],
@@ -85,17 +87,17 @@ def curve_areas(curves: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     curves : DataFrame
-        From `insertion_deletion`.
+        Table from `insertion_deletion`.
 
     Returns
     -------
     DataFrame
         One row per patch and method. A good map has a large ``insertion``, a small ``deletion`` and
-        so a large ``difference``.
+        a large ``difference``.
     """
     keys = ["method", "patch", "group"]
     areas = curves.groupby([*keys, "curve"], sort=False)[["share", "probability"]].apply(
-        lambda part: auc(part["share"], part["probability"])
+        lambda curve: auc(curve["share"], curve["probability"])
     )
     areas = areas.unstack("curve").reset_index()
     return areas.assign(difference=areas["insertion"] - areas["deletion"])

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from utils.heatmaps.methods import METHODS, WEIGHTED_SUMS
+from utils.heatmaps.methods import METHODS, Method
 from utils.networks import INPUT, Model
 
 TARGETS = ("tumor", "normal")
 SCORES = ("logit", "probability")
-MODIFIERS = ("relu", "absolute", "negate")
+MODIFIERS = {"relu": tf.nn.relu, "absolute": tf.abs, "negate": lambda m: tf.nn.relu(-m)}
 Maps = Mapping[str, np.ndarray]  # heat maps, (N, H, W), by method
 INTERPOLATIONS = {
     "linear": cv2.INTER_LINEAR,
@@ -30,15 +30,7 @@ class DeadMaps(UserWarning):
 
 
 class HeatMapBatch(NamedTuple):
-    """Heat maps of some patches, and what was explained.
-
-    Attributes
-    ----------
-    maps : dict of str to dict of str to array, (n, H, W), float32 in [0, 1]
-        By layer and method.
-    logit : array, (n,), float32
-        Log-odds of tumor, whatever the target.
-    """
+    """Heat maps of some patches, ``(n, H, W)``, by layer and method, and log-odds of tumor."""
 
     maps: dict[str, dict[str, np.ndarray]]
     logit: np.ndarray
@@ -62,26 +54,24 @@ def explain(
     images : array, (N, H, W, 3), uint8
         Patches.
     methods : sequence of str
-        Names in `METHODS`: ``gradcam`` (Selvaraju 2017), ``gradcam++`` (Chattopadhay 2018),
-        ``layercam`` (Jiang 2021), and ``saliency`` (Simonyan 2014: the largest absolute gradient
-        over the colours), which refers to the input, not to a layer. The second and third assume
-        activations that are not negative, such as behind a ReLU.
+        Names in `METHODS`, by default those of the paper. Maps of methods of the input
+        (``saliency``) do not depend on the layer.
     layer : str, optional
         Analysis layer, by default the backbone's last one with spatial extent.
     target : str
-        ``tumor`` explains the log-odds of tumor, ``normal`` their negative.
+        ``tumor`` to explain the log-odds of tumor, ``normal`` their negative.
     **options
-        ``score``, ``modifier``, ``interpolation`` and ``batch_size``: see `stream`.
+        ``score``, ``modifier``, ``interpolation`` and ``batch_size``, as in `stream`.
 
     Returns
     -------
     dict of str to array, (N, H, W), float32 in [0, 1]
-        By method; every map is divided by its maximum. A map without any evidence is all zeros,
-        and a warning says how many are and how these patches are classified.
+        Maps by method, each divided by its maximum. A map without any evidence is all zeros; a
+        warning says how many are, and how these patches are classified.
     """
     layer = layer or model.backbone.cam_layer
-    found = explain_layers(model, images, [layer], methods=methods, target=target, **options)
-    return found[layer]
+    by_layer = explain_layers(model, images, [layer], methods=methods, target=target, **options)
+    return by_layer[layer]
 
 
 def explain_layers(
@@ -105,31 +95,31 @@ def explain_layers(
     Returns
     -------
     dict of str to dict of str to array, (N, H, W), float32 in [0, 1]
-        By layer and method.
+        Maps by layer and method.
     """
     batches = stream(model, images, layers, methods=methods, target=target, **options)
     maps_of_batches, logits = zip(*batches, strict=True)
     against = np.concatenate(logits) < 0 if target == "tumor" else np.concatenate(logits) > 0
-    why = f"no place there speaks for {target}"
+    reason = f"no position is evidence for {target}"
     if options.get("modifier", "relu") != "relu":
-        why = f"no place there passes modifier={options['modifier']!r}"
+        reason = f"no position passes modifier={options['modifier']!r}"
     if options.get("score") == "probability":
-        why += ", or the probability is saturated and has no gradient"
-    maps: dict[str, dict[str, np.ndarray]] = {layer: {} for layer in layers}
+        reason += ", or the probability is saturated and has no gradient"
+    by_layer: dict[str, dict[str, np.ndarray]] = {layer: {} for layer in layers}
     for layer in layers:
         for name in methods:
-            found = np.concatenate([part[layer][name] for part in maps_of_batches])
-            dead = found.max(axis=(1, 2)) == 0
+            maps = np.concatenate([batch[layer][name] for batch in maps_of_batches])
+            dead = maps.max(axis=(1, 2)) == 0
             if dead.any():
                 warnings.warn(
-                    f"{model.title}: {dead.sum()} of {len(found)} {name} maps of {layer} are all "
-                    f"zero: {why}. {np.sum(dead & against)} of these patches are not classified "
-                    f"as {target}.",
+                    f"{model.title}: {dead.sum()} of {len(maps)} {name} maps of {layer} are all "
+                    f"zero: {reason}. {np.sum(dead & against)} of these patches are not "
+                    f"classified as {target}.",
                     DeadMaps,
                     stacklevel=2,
                 )
-            maps[layer][name] = found
-    return maps
+            by_layer[layer][name] = maps
+    return by_layer
 
 
 def stream(
@@ -153,28 +143,28 @@ def stream(
     layers : sequence of str
         Analysis layers with spatial extent.
     score : str
-        ``logit``, or ``probability``, whose gradient vanishes where the network is sure.
+        ``logit``, or ``probability``, whose gradient vanishes where the network is confident.
     modifier : str
-        What becomes of the sum over channels: ``relu`` keeps evidence for the target, ``negate``
-        evidence against it (of Grad-CAM only), ``absolute`` both. Gradients of the input are
-        absolute in any case.
+        Transformation of the map of a layer: ``relu`` keeps evidence for the target, ``negate``
+        evidence against it (Grad-CAM only), ``absolute`` both.
     interpolation : str
-        From the layer's resolution to the patch's: ``linear``, ``cubic`` or ``nearest``. It takes
-        the layer's positions to lie evenly over the patch, which convolutions without padding
-        only do approximately.
+        From the layer's resolution to the patch's: ``linear``, ``cubic`` or ``nearest``. It assumes
+        that the layer's positions are spread evenly over the patch, which holds only approximately
+        for convolutions without padding.
     batch_size : int
         Patches per pass; the maps do not depend on it.
 
     Yields
     ------
     HeatMapBatch
-        The next patches'.
+        ``maps`` by layer and method, ``(n, H, W)``, float32 in [0, 1], and ``logit``, ``(n,)``, the
+        log-odds of tumor, whatever the target.
     """
-    layers, methods = _check_options(layers, methods, target, score, modifier, interpolation)
+    layers, chosen = _check_options(layers, methods, target, score, modifier, interpolation)
     model.check_spatial(layers)
     batches = model.map(
         _coarse_maps,
-        *(layers, methods, target, score, modifier),
+        *(layers, chosen, target, score, modifier),
         images=images,
         batch_size=batch_size,
         description="explain",
@@ -182,10 +172,10 @@ def stream(
     for coarse, logit in batches:
         maps = {
             layer: {
-                name: _fine(coarse[layer][name].numpy(), images.shape[1:3], interpolation)
-                for name in methods
+                name: _fine(heat.numpy(), images.shape[1:3], interpolation)
+                for name, heat in by_method.items()
             }
-            for layer in layers
+            for layer, by_method in coarse.items()
         }
         yield HeatMapBatch(maps, logit.numpy())
 
@@ -197,7 +187,7 @@ def _check_options(
     score: str,
     modifier: str,
     interpolation: str,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+) -> tuple[tuple[str, ...], tuple[Method, ...]]:
     """Raise ValueError unless the options exist and go together; return layers and methods."""
     for name, value in (("methods", methods), ("layers", layers)):
         if isinstance(value, str) or not len(value):
@@ -208,47 +198,43 @@ def _check_options(
     for name, value, known in choices:
         if value not in known:
             raise ValueError(f"{name}: {value!r} is unknown; expected one of {', '.join(known)}.")
-    for name in {"gradcam++", "layercam"} & set(methods):
-        if modifier == "negate":
+    for name in methods:
+        if modifier == "negate" and not METHODS[name].signed:
             raise ValueError(f"{name} has no evidence against a target: explain the other target.")
-        if score == "probability" and name == "gradcam++":
-            raise ValueError("gradcam++ is derived for the exponential of the logit: take logit.")
-    return tuple(layers), tuple(methods)
+        if score == "probability" and not METHODS[name].of_probability:
+            raise ValueError(f"{name} is derived for the exponential of the logit: take logit.")
+    return tuple(layers), tuple(METHODS[name] for name in methods)
 
 
 def _coarse_maps(
     model: Model,
     layers: tuple[str, ...],
-    methods: tuple[str, ...],
+    methods: tuple[Method, ...],
     target: str,
     score: str,
     modifier: str,
 ) -> Callable:
     """Make the function from a batch to maps of the layers' resolution, and to the logit."""
     sign = 1.0 if target == "tumor" else -1.0
-    modify = {"relu": tf.nn.relu, "absolute": tf.abs, "negate": lambda m: tf.nn.relu(-m)}[modifier]
 
     def value(logit: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(sign * logit) if score == "probability" else sign * logit
 
-    sources = (*layers, INPUT) if "saliency" in methods else layers
-    forward_and_backward = model.activations_and_gradients(sources, value)
+    of_input = (INPUT,) if any(method.of == "input" for method in methods) else ()
+    forward_and_backward = model.activations_and_gradients((*layers, *of_input), value)
 
     def coarse(batch: tf.Tensor) -> tuple[dict[str, dict[str, tf.Tensor]], tf.Tensor]:
         activations, gradients, logit = forward_and_backward(batch)
-        maps = {
-            layer: {
-                name: modify(weigh(activations[layer], gradients[layer]))
-                for name, weigh in WEIGHTED_SUMS.items()
-                if name in methods
-            }
-            for layer in layers
+
+        def map_of(method: Method, layer: str) -> tf.Tensor:
+            if method.of == "input":
+                return method.formula(activations[INPUT], gradients[INPUT])
+            return MODIFIERS[modifier](method.formula(activations[layer], gradients[layer]))
+
+        by_layer = {
+            layer: {method.name: map_of(method, layer) for method in methods} for layer in layers
         }
-        if "saliency" in methods:
-            saliency = tf.reduce_max(tf.abs(gradients[INPUT]), axis=-1)
-            for by_method in maps.values():
-                by_method["saliency"] = saliency
-        return maps, logit
+        return by_layer, logit
 
     return coarse
 

@@ -1,20 +1,37 @@
-"""The methods: from activations and gradients of a layer to a weighted sum of its channels."""
+"""The methods: from activations and gradients to a map. A new method is one entry of `METHODS`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import tensorflow as tf
 
-METHODS = ("gradcam", "gradcam++", "layercam", "saliency")
+
+@dataclass(frozen=True)
+class Method:
+    """A method of explanation, its title and matplotlib colour in figures, and its formula."""
+
+    name: str
+    title: str
+    color: str
+    # From activations and gradients, (N, h, w, C), to evidence for the target, (N, h, w).
+    formula: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    of: str = "layer"  # or "input": the preprocessed patch itself
+    signed: bool = True  # negative values are evidence against the target
+    of_probability: bool = True  # the probability may take the place of the logit
 
 
 def _gradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """Selvaraju et al. (2017)."""
     weights = tf.reduce_mean(gradients, axis=(1, 2))
     return tf.einsum("nhwc,nc->nhw", activations, weights)
 
 
 def _gradcam_plus_plus(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """Chattopadhay et al. (2018), for activations that are not negative."""
     # For y = exp(S) all derivatives of y have the factor exp(S), which cancels in alpha and only
     # scales the map. The sum over positions is the paper's (equation 19).
     total = tf.reduce_sum(activations, axis=(1, 2), keepdims=True)
-    # g^2 is divided out of both sides of alpha's fraction: squares and cubes of small gradients
+    # Numerator and denominator of alpha are divided by g^2: squares and cubes of small gradients
     # are not representable.
     alpha = tf.where(gradients == 0, 0.0, tf.math.divide_no_nan(1.0, 2 + gradients * total))
     weights = tf.reduce_sum(alpha * tf.nn.relu(gradients), axis=(1, 2))
@@ -22,7 +39,19 @@ def _gradcam_plus_plus(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tenso
 
 
 def _layercam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """Jiang et al. (2021), for activations that are not negative."""
     return tf.reduce_sum(activations * tf.nn.relu(gradients), axis=-1)
 
 
-WEIGHTED_SUMS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "layercam": _layercam}
+def _saliency(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """Simonyan et al. (2014): the largest absolute gradient over the colours."""
+    return tf.reduce_max(tf.abs(gradients), axis=-1)
+
+
+_METHODS = (
+    Method("gradcam", "Grad-CAM", "#0072b2", _gradcam),
+    Method("gradcam++", "Grad-CAM++", "#d55e00", _gradcam_plus_plus, "layer", False, False),
+    Method("layercam", "LayerCAM", "#009e73", _layercam, signed=False),
+    Method("saliency", "gradient", "#cc79a7", _saliency, of="input"),
+)
+METHODS = {method.name: method for method in _METHODS}

@@ -1,10 +1,8 @@
-"""Where heat maps point: measures against the masks of neoplastic nuclei.
-
-Patches of one region or patient resemble each other, so all intervals are over groups.
-"""
+"""Where heat maps point: measures against the masks of neoplastic nuclei."""
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +19,7 @@ from utils.statistics import intervals
 
 
 class Measure(NamedTuple):
-    """What a measure of heat maps is called, and what its values are."""
+    """Title of a measure of heat maps, and unit of its values."""
 
     title: str
     unit: str
@@ -38,18 +36,10 @@ MEASURES = {
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Tell whether the maximum of each map lies in its mask (Zhang et al. 2018).
+    """Tell whether the maximum of each map lies in its mask (Zhang et al. 2018), ``(N,)``.
 
-    Parameters
-    ----------
-    maps : array, (N, H, W)
-    masks : array, (N, H, W), bool
-
-    Returns
-    -------
-    array, (N,), in [0, 1]
-        Where several pixels share the maximum, the share of them inside: a constant map gets its
-        mask's share of the area.
+    Where several pixels share the maximum, the share of them inside: a constant map gets the mask's
+    share of the area.
     """
     check_masks(maps, masks)
     highest = maps == maps.max(axis=(1, 2), keepdims=True)
@@ -57,19 +47,9 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Compute the share of each map's sum that lies in its mask.
+    """Compute the share of each map's sum in its mask, NaN for zeros (Wang et al. 2020), ``(N,)``.
 
-    The energy-based pointing game of Score-CAM (Wang et al. 2020).
-
-    Parameters
-    ----------
-    maps : array, (N, H, W)
-    masks : array, (N, H, W), bool
-
-    Returns
-    -------
-    array, (N,), in [0, 1]
-        A uniform map gets the mask's share of the area; NaN for a map of zeros.
+    A uniform map gets the mask's share of the area.
     """
     check_masks(maps, masks)
     total = maps.sum(axis=(1, 2), dtype=np.float64)
@@ -80,42 +60,34 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def average_precision(
     maps: np.ndarray, masks: np.ndarray, among: np.ndarray | None = None
 ) -> np.ndarray:
-    """Measure each map as a detector of its mask's pixels.
+    """Measure each map as a detector of its mask's pixels, among all or some pixels, ``(N,)``.
 
-    Parameters
-    ----------
-    maps : array, (N, H, W)
-    masks : array, (N, H, W), bool
-    among : array, (N, H, W), bool, optional
-        Pixels that count; by default all.
-
-    Returns
-    -------
-    array, (N,), in [0, 1]
-        Average precision; NaN where the pixels that count are all inside, or all outside.
+    NaN where the pixels that count are all inside, or all outside.
     """
     check_masks(maps, masks)
     among = np.ones_like(masks) if among is None else among
-    found = []
+    precision = []
     for heat, inside, counted in zip(maps, masks, among, strict=True):
         truth = inside[counted]
         mixed = truth.any() and not truth.all()
-        found.append(average_precision_score(truth, heat[counted]) if mixed else np.nan)
-    return np.array(found)
+        precision.append(average_precision_score(truth, heat[counted]) if mixed else np.nan)
+    return np.array(precision)
 
 
 def annotated(patches: PatchSet, *, least: float = 0.02) -> PatchSet:
-    """Keep the patches with a type for every pixel and this share of neoplastic area or more.
+    """Keep patches that are annotated completely and have enough neoplastic area.
 
     Parameters
     ----------
     patches : PatchSet
+        Patches with `masks`.
     least : float
         Smallest share of neoplastic area, in [0, 1].
 
     Returns
     -------
     PatchSet
+        The patches that are kept.
     """
     if patches.masks is None:
         raise ValueError(f"{patches} has no masks; expected the type of nucleus of every pixel.")
@@ -132,56 +104,34 @@ def network_maps(
     images: np.ndarray,
     layers: Sequence[str],
     *,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
 ) -> dict[tuple[str, str, str], np.ndarray]:
-    """Explain the tumor evidence of several networks.
+    """Explain the tumor evidence of several networks, by network, method and layer.
 
-    Parameters
-    ----------
-    networks : mapping of str to Model
-    images : array, (N, H, W, 3), uint8
-    layers : sequence of str
-        Analysis layers.
-    methods : sequence of str
-        See `explain`.
-
-    Returns
-    -------
-    dict of (network, method, layer) to array, (N, H, W), float32 in [0, 1]
-        ``saliency`` is that of the layer ``input``, once per network.
+    Methods of the input have the layer ``input``, once per network.
     """
+    methods = list(METHODS) if methods is None else methods
     maps = {}
     for network, model in networks.items():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeadMaps)  # counted in the table
-            found = explain_layers(model, images, layers, methods=methods)
-        for layer, by_method in found.items():
+            warnings.simplefilter("ignore", DeadMaps)  # dead maps are counted in the table
+            by_layer = explain_layers(model, images, layers, methods=methods)
+        for layer, by_method in by_layer.items():
             for method, heat in by_method.items():
-                maps[network, method, "input" if method == "saliency" else layer] = heat
+                source = layer if METHODS[method].of == "layer" else "input"
+                maps[network, method, source] = heat
     return maps
 
 
 def localization_table(
     maps: Mapping[tuple[str, str, str], np.ndarray], patches: PatchSet
 ) -> pd.DataFrame:
-    """Measure maps against the neoplastic nuclei of their patches.
+    """Measure maps, by network, method and layer, against the neoplastic nuclei of their patches.
 
-    Parameters
-    ----------
-    maps : mapping of (network, method, layer) to array, (N, H, W)
-        Network and layer are ``""`` for `baseline_maps`.
-    patches : PatchSet
-        From `annotated`.
-
-    Returns
-    -------
-    DataFrame
-        One row per map and patch: ``network``, ``method``, ``layer``, ``patch``, ``group``, one
-        column per measure, see `MEASURES`, and ``dead``, 1 where the map is all zeros. Such a map
-        counts as a uniform one.
+    Network and layer are ``""`` for baseline maps. For the table see `measure_networks`.
     """
     neoplastic, nuclei = patches.masks == NEOPLASTIC, patches.masks > 0
-    parts = []
+    tables = []
     for key, heat in progress_bar(maps.items(), desc="measure", unit="map"):
         columns = dict(zip(("network", "method", "layer"), key, strict=True))
         columns |= {"patch": np.arange(len(patches)), "group": patches.groups}
@@ -191,8 +141,8 @@ def localization_table(
         columns["average_precision"] = average_precision(heat, neoplastic)
         columns["among_nuclei"] = average_precision(heat, neoplastic, nuclei)
         columns["dead"] = (heat == 0).all(axis=(1, 2)).astype(int)
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
 def measure_networks(
@@ -203,8 +153,9 @@ def measure_networks(
     Parameters
     ----------
     networks : mapping of str to Model
+        Networks by name.
     patches : PatchSet
-        From `annotated`.
+        Patches from `annotated`.
     layers : sequence of str
         Analysis layers.
     seed : int
@@ -213,7 +164,9 @@ def measure_networks(
     Returns
     -------
     DataFrame
-        See `localization_table`.
+        One row per map and patch: ``network``, ``method``, ``layer`` (network and layer are ``""``
+        for baseline maps), ``patch``, ``group``, one column per measure, see `MEASURES`, and
+        ``dead``, 1 where the map is all zeros. It counts as a uniform map.
     """
     maps = network_maps(networks, patches.images, layers)
     baselines = baseline_maps(patches.images, seed=seed)
@@ -232,41 +185,36 @@ def compare_with_baselines(
     Parameters
     ----------
     table : DataFrame
-        From `localization_table`.
+        Table from `measure_networks`.
     network : str
-        Whose maps are compared, with the maps of no network and with the same method and layer of
+        Network whose maps are compared: with baseline maps, and with the same method and layer of
         every other network.
     methods : sequence of str
-        Those that are compared.
+        Methods that are compared.
 
     Returns
     -------
     DataFrame
         One row per method, layer, measure and ``baseline``: the ``mean``, the ``baseline_mean``
         and the share of its maps that are dead (``baseline_dead``), the ``difference`` and its
-        interval ``low`` to ``high`` over groups. Its level is 95 % for all methods and layers of a
-        measure together (Bonferroni).
+        interval ``low`` to ``high`` over groups, with a level of 95 % for all methods and layers of
+        a measure together (Bonferroni).
     """
     keys = ["network", "method", "layer"]
-    parts = dict(iter(table.set_index("patch").groupby(keys, sort=False)))
-    own = {key: part for key, part in parts.items() if key[0] == network and key[1] in methods}
+    by_map = dict(iter(table.set_index("patch").groupby(keys, sort=False)))
+    compared = [key for key in by_map if key[0] == network and key[1] in methods]
+    level = 1 - 0.05 / max(1, len(compared))
     rows = []
-    for (_, method, layer), ours in own.items():
-        for rival, theirs in parts.items():
-            if rival[0] != "" and (rival[0] == network or rival[1:] != (method, layer)):
-                continue
-            for measure in MEASURES:
-                difference = pd.DataFrame(
-                    {"difference": ours[measure] - theirs[measure], "group": ours["group"]}
-                )
-                level = 1 - 0.05 / len(own)
-                found = intervals(difference, [], ["difference"], level=level).iloc[0]
-                baseline = f"{rival[0]} network" if rival[0] else f"{rival[1]} map"
-                rows.append(
-                    (method, layer, measure, baseline, ours[measure].mean())
-                    + (theirs[measure].mean(), theirs["dead"].mean())
-                    + tuple(found[["mean", "low", "high"]])
-                )
+    for key, (rival, theirs) in product(compared, by_map.items()):
+        if rival[0] != "" and (rival[0] == network or rival[1:] != key[1:]):
+            continue
+        ours, baseline = by_map[key], f"{rival[0]} network" if rival[0] else f"{rival[1]} map"
+        for measure in MEASURES:
+            difference = ours[measure] - theirs[measure]
+            paired = pd.DataFrame({"difference": difference, "group": ours["group"]})
+            interval = intervals(paired, [], ["difference"], level=level).iloc[0]
+            means = ours[measure].mean(), theirs[measure].mean(), theirs["dead"].mean()
+            rows.append((*key[1:], measure, baseline, *means, *interval[["mean", "low", "high"]]))
     columns = ["method", "layer", "measure", "baseline", "mean", "baseline_mean", "baseline_dead"]
     return pd.DataFrame(rows, columns=[*columns, "difference", "low", "high"])
 

@@ -15,8 +15,8 @@ from utils.networks import Model, randomise
 from utils.patches import PatchSet, change_stains
 from utils.progress import progress_bar
 
-OTHER_PATCH = "another patch"  # the baseline of similarity: maps that have nothing in common
-NOTHING = "none"  # of the weights is kept
+OTHER_PATCH = "another patch"  # baseline of the similarity: unrelated maps
+FULLY_RANDOM = "none"  # no weights are kept
 Explainer = Callable[[Model, np.ndarray], Maps]
 
 
@@ -25,52 +25,52 @@ def cascading_randomisation(
 ) -> pd.DataFrame:
     """Randomise a network from its head down and compare the maps (Adebayo et al. 2018).
 
-    A method whose maps stay as they were shows the patch and not what the network has learned.
+    A method whose maps do not change shows the patch and not what the network has learned.
 
     Parameters
     ----------
     model : Model
-        Left as it is.
+        Network that is copied, not changed.
     patches : PatchSet
+        Patches of at least two groups.
     explain : callable
-        From a model and images to maps by method.
+        Function from a model and images to maps by method.
     layers : sequence of str
-        Analysis layers from input to output. Everything behind each is randomised in turn, the
-        last one's first (that is the head), and in the end the whole network.
+        Analysis layers from input to output. What follows each of them is randomised in turn, first
+        behind the last one (the head), and in the end the whole network.
     seed : int
         Seed of the random weights.
 
     Returns
     -------
     DataFrame
-        One row per ``method``, ``kept_up_to`` (the last layer that kept its weights, or `NOTHING`)
-        and ``patch``, with the ``spearman`` correlation and ``ssim`` of its map with the original
-        one and its ``group``; for `OTHER_PATCH`, of the original maps of patches of two groups. NaN
-        where one of the maps is constant, such as all zeros.
+        One row per ``method``, ``kept_up_to`` (the last layer that kept its weights, or
+        `FULLY_RANDOM`) and ``patch``, with its ``group`` and the ``spearman`` correlation and
+        ``ssim`` of its map with the original one; for `OTHER_PATCH`, of the original maps of
+        patches of two groups. NaN where one of the maps is constant, such as all zeros.
     """
     original = explain(model, patches.images)
-    broken = replace(model.copy(), weights="randomised", origin="", sha256="")
-    network = broken.network
-    others = _of_another_group(patches.groups)
-    rows = _rows(OTHER_PATCH, original, {name: heat[others] for name, heat in original.items()})
-    for name in progress_bar([*reversed(layers), NOTHING], desc="randomise", unit="stage"):
+    randomised = replace(model.copy(), weights="randomised", origin="", sha256="")
+    network = randomised.network
+    rows = _unrelated(original, patches)
+    for name in progress_bar([*reversed(layers), FULLY_RANDOM], desc="randomise", unit="stage"):
         kept: set[str] = set()
-        if name != NOTHING:
-            upstream = keras.Model(network.inputs, broken.layer(name).output)
+        if name != FULLY_RANDOM:
+            upstream = keras.Model(network.inputs, randomised.layer(name).output)
             kept = {layer.name for layer in upstream.layers}
-        for place, layer in enumerate(network.layers):
+        for index, layer in enumerate(network.layers):
             if layer.name not in kept:
-                randomise(layer, 100_003 * seed + place)
+                randomise(layer, 100_003 * seed + index)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeadMaps)  # reported as NaN
-            rows += _rows(name, original, explain(broken, patches.images))
+            rows += _rows(name, original, explain(randomised, patches.images))
     return _similarity_table(rows, "kept_up_to", patches)
 
 
 def stability(
     model: Model, patches: PatchSet, explain: Explainer, *, jitter: float = 0.05, seed: int = 0
 ) -> pd.DataFrame:
-    """Compare maps with those of mirrored and of slightly differently stained patches.
+    """Compare maps with those of mirrored patches and of patches with slightly changed stains.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def stability(
     Returns
     -------
     DataFrame
-        As in `cascading_randomisation`, with a ``change`` instead of a depth.
+        As from `cascading_randomisation`, with the ``change`` instead of ``kept_up_to``.
     """
     images = patches.images
     factors = np.random.default_rng(seed).normal(1, jitter, (len(images), 1, 1, 3))
@@ -94,8 +94,7 @@ def stability(
         "stain jitter": (change_stains(images, factors), lambda maps: maps),
     }
     original = explain(model, images)
-    others = _of_another_group(patches.groups)
-    rows = _rows(OTHER_PATCH, original, {name: heat[others] for name, heat in original.items()})
+    rows = _unrelated(original, patches)
     for change, (changed, back) in progress_bar(changes.items(), desc="stability", unit="change"):
         maps = explain(model, np.ascontiguousarray(changed))
         rows += _rows(change, original, {method: back(heat) for method, heat in maps.items()})
@@ -103,31 +102,20 @@ def stability(
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Compare two maps.
-
-    Parameters
-    ----------
-    one, other : array, (H, W), in [0, 1]
-
-    Returns
-    -------
-    spearman, ssim : float
-        Rank correlation and structural similarity; NaN if one map is constant.
-    """
+    """Return rank correlation and structural similarity of two maps, NaN if one is constant."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return np.nan, np.nan
-    return (
-        float(spearmanr(one, other, axis=None).statistic),
-        float(structural_similarity(one, other, data_range=1)),
-    )
+    rank = spearmanr(one, other, axis=None).statistic
+    return float(rank), float(structural_similarity(one, other, data_range=1))
 
 
 def check_patches(patches: PatchSet) -> None:
-    """Raise ValueError unless there are tumor patches of two groups or more, to be compared.
+    """Raise ValueError unless there are tumor patches of at least two groups, to be compared.
 
     Parameters
     ----------
     patches : PatchSet
+        Patches to explain.
     """
     _of_another_group(patches.groups[patches.labels == 1])
 
@@ -138,11 +126,16 @@ def _of_another_group(groups: np.ndarray) -> np.ndarray:
     if len(np.unique(groups)) < 2:
         raise ValueError(
             f"{count} patches are of the groups {sorted(set(map(str, groups)))}; expected tumor "
-            "patches of two groups or more (regions, patients), so that maps can be compared with "
+            "patches of at least two groups (regions, patients), so that maps can be compared with "
             "unrelated ones."
         )
     following = (np.arange(count)[:, None] + np.arange(1, count)) % count
     return following[np.arange(count), (groups[following] != groups[:, None]).argmax(axis=1)]
+
+
+def _unrelated(original: Maps, patches: PatchSet) -> list[tuple]:
+    others = _of_another_group(patches.groups)
+    return _rows(OTHER_PATCH, original, {name: maps[others] for name, maps in original.items()})
 
 
 def _rows(label: str, original: Maps, changed: Maps) -> list[tuple]:

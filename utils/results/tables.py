@@ -84,7 +84,7 @@ def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _starred(table: pd.DataFrame) -> pd.DataFrame:
-    sure = table[["q_random", "q_shuffled"]].max(axis=1) < 0.05
+    sure = table.filter(regex="^q_").max(axis=1) < 0.05
     br = [_number(value) + "*" * star for value, star in zip(table["br"], sure, strict=True)]
     return table.assign(br=br).drop(columns=["low", "high"])
 

@@ -86,10 +86,10 @@ def test_relevance_has_stars_where_both_tests_reject():
         for layer, br, q in (("a", -1.5, 0.01), ("b", 0.5, 0.2), ("c", np.nan, np.nan))
         for concept in ("contrast", "ASM")
     ]
-    columns = ["network", "layer", "concept", "br", "q_random", "q_shuffled"]
+    columns = ["network", "layer", "concept", "br", "q_random", "q_permuted"]
     table = pd.DataFrame(rows, columns=columns)
     only_one = (table["network"] == "finetuned") & (table["concept"] == "ASM")
-    table.loc[only_one, "q_shuffled"] = 0.5
+    table.loc[only_one, "q_permuted"] = 0.5
     figure = figures.relevance_map(table, title="t")
     stars = {"pretrained": [(0, 0), (0, 1)], "finetuned": [(0, 0)]}
     for axes, network in zip(figure.axes, stars, strict=False):

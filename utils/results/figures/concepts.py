@@ -144,7 +144,7 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
         part = table[table["network"] == network].set_index(["concept", "layer"])
         values = part["br"].unstack("layer").loc[concepts, layers]
         shown = axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
-        sure = (part[["q_random", "q_shuffled"]].max(axis=1) < 0.05).unstack("layer")
+        sure = (part.filter(regex="^q_").max(axis=1) < 0.05).unstack("layer")
         for (row, column), value in np.ndenumerate(sure.loc[concepts, layers].to_numpy()):
             if value:
                 axes.text(column, row, "*", ha="center", va="center", fontsize=12)
@@ -156,7 +156,7 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
     scale = figure.colorbar(shown, ax=grid, shrink=0.8)
     scale.set_label("bidirectional relevance")
     figure.suptitle(
-        f"{title}\n(*: beyond random directions and shuffled concepts, q < 0.05; "
+        f"{title}\n(*: beyond random directions and permuted concepts, q < 0.05; "
         "grey: the logit is linear in the layer)"
     )
     return figure
