@@ -68,8 +68,8 @@ def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
         the same where defined, ``auc`` being None where there is one class only.
     """
 
-    def scores(which: np.ndarray) -> dict:
-        truth, score = patches.labels[which], probability[which]
+    def scores(chosen: np.ndarray) -> dict:
+        truth, score = patches.labels[chosen], probability[chosen]
         both = len(np.unique(truth)) == 2
         return {
             "patches": int(len(truth)),

@@ -43,5 +43,4 @@ def nuclei_table(patches: PatchSet) -> pd.DataFrame:
         whole = (table["bbox-0"] > 0) & (table["bbox-1"] > 0)
         whole &= (table["bbox-2"] < height) & (table["bbox-3"] < width)
         tables.append(table.rename(columns=_NAMES).assign(patch=index, whole=whole))
-    table = pd.concat(tables[1:] or tables, ignore_index=True)
-    return table[list(_COLUMNS)]
+    return pd.concat(tables[1:] or tables, ignore_index=True)[list(_COLUMNS)]

@@ -75,17 +75,20 @@ class PatchSet:
         digest.update("\n".join(map(str, self.groups)).encode())
         return digest.hexdigest()
 
-    def select(self, which: np.ndarray) -> "PatchSet":
+    def select(self, chosen: np.ndarray) -> "PatchSet":
         """Return the patches at these indices, or where this boolean mask is true."""
-        which = np.asarray(which)
+        chosen = np.asarray(chosen)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        return replace(self, **{k: x[which] for k, x in arrays.items() if x is not None})
+        return replace(self, **{k: x[chosen] for k, x in arrays.items() if x is not None})
 
-    def sample(self, per_class: int, *, seed: int = 0) -> "PatchSet":
-        """Draw at most `per_class` patches per class, spread evenly over groups, in their order."""
+    def sample(self, per_class: int | None, *, seed: int = 0) -> "PatchSet":
+        """Draw at most `per_class` patches per class, spread evenly over groups, in their order.
+
+        Without a maximum (None), all patches are drawn.
+        """
         return self.select(self.sample_indices(per_class, seed=seed))
 
-    def sample_indices(self, per_class: int, *, seed: int = 0) -> np.ndarray:
+    def sample_indices(self, per_class: int | None, *, seed: int = 0) -> np.ndarray:
         """Return the indices of the patches that `sample` draws."""
         return draw_indices(self.labels, per_class, seed, self.groups)
 
@@ -102,10 +105,10 @@ class PatchSet:
             )
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         for train, test in splitter.split(self.images, self.labels, self.groups):
-            halves = self.select(train), self.select(test)
-            if all(len(np.unique(half.labels)) == len(self.class_names) for half in halves):
-                check_disjoint(*halves)
-                return halves
+            sides = self.select(train), self.select(test)
+            if all(len(np.unique(side.labels)) == len(self.class_names) for side in sides):
+                check_disjoint(*sides)
+                return sides
         raise ValueError(
             f"no split of {count} groups into {folds} folds leaves every class on both sides: "
             "more groups of each class, or fewer folds, are needed."

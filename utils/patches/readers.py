@@ -28,8 +28,7 @@ def _load_sample(_, *, per_class: int | None, seed: int, **options) -> PatchSet:
             f"sample_options has {', '.join(sorted(unknown))}; the sample's options are "
             f"{', '.join(load_sample.__kwdefaults__)} and per_class."
         )
-    patches = load_sample(**options)
-    return patches if per_class is None else patches.sample(per_class, seed=seed)
+    return load_sample(**options).sample(per_class, seed=seed)
 
 
 # A source is loaded by the first that reads it.
