@@ -5,14 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils.networks import (
-    Backbone,
-    Model,
-    add_head,
-    choose_backbone,
-    finetuned_model,
-    finetuned_paths,
-)
+from utils.networks import Backbone, Model, choose_backbone, finetuned_model
+from utils.networks.heads import add_head
+from utils.networks.weights import finetuned_paths
 from utils.patches import PatchSet, load_sample
 
 
@@ -37,6 +32,7 @@ def tiny_backbone() -> Backbone:
         default_size=16,
         layers={"early": "early_relu", "late": "late_relu"},
         visualised_layers=("early", "late"),
+        overview_layers=("late",),
         cam_layer="late",
     )
 

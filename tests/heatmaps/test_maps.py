@@ -4,7 +4,9 @@ import pytest
 
 from utils.heatmaps import METHODS, DeadMaps, explain, explain_layers, stream
 from utils.heatmaps.maps import TARGETS
-from utils.networks import Model, add_head, flatten
+from utils.networks import Model
+from utils.networks.checkpoints import flatten
+from utils.networks.heads import add_head
 from utils.results.figures import overlay
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from utils.networks import add_head, load_model
+from utils.networks import load_model
 from utils.networks.backbones import INCEPTIONV3
+from utils.networks.heads import add_head
 
 
 @pytest.fixture(scope="session")

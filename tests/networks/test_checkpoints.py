@@ -5,8 +5,10 @@ import keras
 import numpy as np
 import pytest
 
-from utils.networks import add_head, flatten, load_model
-from utils.networks.backbones import DENSENET121, INCEPTIONV3
+from utils.networks import load_model
+from utils.networks.backbones import DENSENET121, INCEPTIONV3, RESNET50
+from utils.networks.checkpoints import flatten
+from utils.networks.heads import add_head
 
 SIZE = 75
 
@@ -150,6 +152,25 @@ def test_weights_of_another_network_are_refused(suffix, inception, tmp_path):
         load_model(path, "densenet121")
 
 
+@pytest.mark.parametrize("suffix", ["keras", "weights.h5"])
+def test_networks_of_keras_that_take_bgr(suffix, batch, tmp_path, head):
+    """Saved by a user who preprocesses as Keras does; and saved again after reading."""
+    network = add_head(keras.applications.ResNet50(include_top=False, weights=None))
+    kernel, bias = head(2048)
+    weights = load_model("random", RESNET50).network.get_weights()
+    network.set_weights([*weights, kernel / 5000, bias])
+    inputs = keras.applications.resnet.preprocess_input(batch.astype(np.float32))
+    expected = network(inputs, training=False).numpy()[:, 0]
+    assert abs(expected[0] - expected[1]) > 1e-3
+    path = tmp_path / f"classifier.{suffix}"
+    for _ in range(2):
+        (network.save if suffix == "keras" else network.save_weights)(path)
+        model = load_model(path, "resnet50")
+        assert not model.preprocesses
+        np.testing.assert_allclose(model.predict(batch), expected, atol=1e-5)
+        network = model.network
+
+
 def _nodes(network):
     """How often each layer of a network and of those nested in it has been called, and read."""
     counts = []
@@ -226,8 +247,8 @@ def test_several_outputs_are_kept_and_those_of_a_nested_network_refused():
     hidden = keras.layers.Conv2D(4, 3)(image)
     two = keras.Model(image, [hidden, keras.layers.ReLU()(hidden)], name="two")
     batch = np.random.default_rng(0).normal(size=(2, 9, 9, 3)).astype(np.float32)
-    for found, expected in zip(flatten(two)(batch), two(batch), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+    for output, expected in zip(flatten(two)(batch), two(batch), strict=True):
+        np.testing.assert_allclose(output, expected, atol=1e-6)
     outer = keras.Model(image, two(image)[0])
     with pytest.raises(ValueError, match="nested network 'two' has 2 outputs"):
         flatten(outer)
@@ -236,8 +257,8 @@ def test_several_outputs_are_kept_and_those_of_a_nested_network_refused():
 def test_layers_that_another_network_uses_too_are_copied_as_this_one_uses_them():
     other = keras.Sequential([keras.Input((9, 9, 3)), keras.layers.Conv2D(4, 3, name="conv")])
     image = keras.Input((9, 9, 3))
-    mine = keras.Model(image, other.layers[0](keras.layers.Rescaling(0.5)(image)))
+    network = keras.Model(image, other.layers[0](keras.layers.Rescaling(0.5)(image)))
     batch = np.random.default_rng(0).normal(size=(2, 9, 9, 3)).astype(np.float32)
-    flat = flatten(mine)
-    np.testing.assert_allclose(flat(batch), mine(batch), atol=1e-6)
+    flat = flatten(network)
+    np.testing.assert_allclose(flat(batch), network(batch), atol=1e-6)
     assert flat.get_layer("conv").output is flat.outputs[0]

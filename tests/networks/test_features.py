@@ -42,31 +42,7 @@ def test_constant_channels_are_counted(planted):
     assert constant_share(features)["layer"] == 5 / 25
 
 
-def test_features_are_cached_by_network_weights_and_images(
-    tiny_model, images, tmp_path, monkeypatch
-):
-    hashed = Model(tiny_model.network, tiny_model.backbone, "pretrained", "", "0123")
-    first = layer_features(hashed, images, cache=tmp_path, batch_size=2)
-    assert len(list(tmp_path.iterdir())) == 1
-    for layer, pooled in layer_features(tiny_model, images).items():
-        np.testing.assert_allclose(first[layer], pooled, atol=1e-6)
-    other = Model(tiny_model.network, tiny_model.backbone, "pretrained", "", "4567")
-    layer_features(other, images, cache=tmp_path)
-    layer_features(hashed, images[::-1], cache=tmp_path)
-    layer_features(hashed, images, layers=["late"], cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 4
-    monkeypatch.setattr(Model, "preprocess", None)  # no pass from here on
-    again = layer_features(hashed, images, cache=tmp_path)
-    np.testing.assert_array_equal(again["late"], first["late"])
-    with pytest.raises(ValueError, match="no hash"):
-        layer_features(tiny_model, images, cache=tmp_path)
-    for path in tmp_path.iterdir():
-        path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="is damaged.*remove it"):
-        layer_features(hashed, images, cache=tmp_path)
-
-
-def test_one_pass_a_patch(tiny_classifier, images, monkeypatch):
+def test_one_pass_per_patch(tiny_classifier, images, monkeypatch):
     seen = []
     preprocess = Model.preprocess
     monkeypatch.setattr(

@@ -1,7 +1,13 @@
+from dataclasses import replace
+
+import keras
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
-from utils.networks import augment, evaluate, finetune
+from utils.networks import evaluate, layer_features, linear_probe
+from utils.networks.finetuning import augment, finetune
 
 
 def test_finetuning_learns_and_repeats(tiny_model, colored_patches):
@@ -34,3 +40,24 @@ def test_augmentation_turns_and_stains(images):
         assert any((one == candidate).all() for candidate in candidates)
     stained = augment(images, np.random.default_rng(0), stain_jitter=0.05)
     assert stained.dtype == np.uint8 and (stained != turned).any()
+
+
+def test_linear_probe(tiny_model, colored_patches):
+    """Beats chance on unseen groups, and is scikit-learn's regression on the pooled features."""
+    train, test = colored_patches.split(folds=4)
+    hashed = replace(tiny_model, sha256="0123")
+    probe = linear_probe(hashed, train)
+    assert probe.sha256 not in ("", "0123")  # the head is a part of the weights
+    assert linear_probe(hashed, test).sha256 != probe.sha256
+    assert linear_probe(tiny_model, train).sha256 == ""
+    probability = probe.predict(test.images)
+    assert evaluate(test, probability)["auc"] > 0.9
+    seen, unseen = (layer_features(tiny_model, patches.images)["late"] for patches in (train, test))
+    scaler = StandardScaler().fit(seen)
+    regression = LogisticRegression(class_weight="balanced", max_iter=1000)
+    regression.fit(scaler.transform(seen), train.labels)
+    expected = regression.predict_proba(scaler.transform(unseen))[:, 1]
+    np.testing.assert_allclose(probability, expected, atol=1e-3)
+    assert isinstance(probe.network.layers[-1], keras.layers.Dense)
+    with pytest.raises(ValueError, match=r", 0\] of each class"):
+        linear_probe(tiny_model, train.select(train.labels == 0))

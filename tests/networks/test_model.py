@@ -36,9 +36,9 @@ class _OnDisk:
         return len(self.images)
 
     def __getitem__(self, key):
-        part = self.images[key]
-        self.read += len(part)
-        return part
+        images = self.images[key]
+        self.read += len(images)
+        return images
 
 
 @pytest.mark.parametrize("what", [layer_features, explain, Model.predict], ids=lambda f: f.__name__)

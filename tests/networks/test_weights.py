@@ -1,5 +1,6 @@
 import random
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 
 from utils import assets
 from utils.files import file_sha256
-from utils.networks import WeightsUnavailable, choose_backbone, load_model, pretrained, randomise
+from utils.networks import WeightsUnavailable, choose_backbone, load_model, pretrained
+from utils.networks.weights import randomise
+
+VARIABLE = "INCEPTIONV3_IMAGENET_WEIGHTS"
 
 
 def test_random_depends_on_the_seed_alone():
@@ -31,40 +35,68 @@ def test_densenet_is_pretrained():
     assert network.get_layer("bn").moving_variance.numpy().std() > 0
 
 
+def test_shuffled_kernels_keep_their_values_and_lose_their_order(tiny_backbone, tmp_path):
+    def application(include_top, weights, input_shape):
+        image = keras.Input(input_shape)
+        x = keras.layers.Conv2D(8, 3, bias_initializer="random_normal")(image)
+        return keras.Model(image, keras.layers.BatchNormalization()(x))
+
+    network = application(False, None, (None, None, 3))
+    generator = np.random.default_rng(0)
+    network.set_weights([generator.random(w.shape) for w in network.weights])
+    network.save_weights(tmp_path / "w.weights.h5")
+    source = tmp_path / "w.weights.h5", "made for this test"
+    backbone = replace(tiny_backbone, application=application, pretrained=lambda: source)
+    pretrained_model = load_model("pretrained", backbone)
+    shuffled, again, other = (load_model("shuffled", backbone, seed=s) for s in (0, 0, 1))
+    assert shuffled.title == "shuffled Tiny" and "seed 1" in other.origin
+    assert shuffled.sha256 == again.sha256
+    assert len({model.sha256 for model in (pretrained_model, shuffled, other)}) == 3
+    before, after, repeated = (m.network.get_weights() for m in (pretrained_model, shuffled, again))
+    np.testing.assert_array_equal(after[0], repeated[0])
+    assert (before[0] != after[0]).mean() > 0.9
+    np.testing.assert_array_equal(np.sort(before[0], axis=None), np.sort(after[0], axis=None))
+    for unchanged, value in zip(before[1:], after[1:], strict=True):  # bias and BatchNormalization
+        np.testing.assert_array_equal(value, unchanged)
+
+
 def test_missing_files_and_names(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="expected 'random', 'pretrained'"):
+    with pytest.raises(FileNotFoundError, match="expected 'random', 'shuffled', 'pretrained'"):
         load_model("finetunde")
     with pytest.raises(WeightsUnavailable, match=r"utils\.networks finetune"):
         load_model("finetuned", folder=tmp_path)
-    monkeypatch.setenv(pretrained.WEIGHTS_VARIABLE, str(tmp_path / "none.h5"))
-    with pytest.raises(FileNotFoundError, match=pretrained.WEIGHTS_VARIABLE):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "none.h5"))
+    with pytest.raises(FileNotFoundError, match=VARIABLE):
         load_model("pretrained", "inceptionv3")
     (tmp_path / "text.h5").write_text("no weights")
     with pytest.raises(ValueError, match="not an HDF5 file"):
         load_model(tmp_path / "text.h5")
 
 
-def test_auto_says_what_it_takes(monkeypatch, capsys):
-    monkeypatch.delenv(pretrained.WEIGHTS_VARIABLE, raising=False)
-    monkeypatch.setattr(pretrained, "_KERAS_FILE", "not_in_any_cache.h5")
-    monkeypatch.setattr(pretrained, "_KERAS_URL", "http://127.0.0.1:9/not_there.h5")
+def test_auto_says_what_it_takes(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(pretrained, "_KERAS_URL", "http://127.0.0.1:9/")
+    empty = partial(keras.utils.get_file, cache_dir=tmp_path)
+    monkeypatch.setattr(keras.utils, "get_file", empty)
     assert choose_backbone("auto") == "densenet121"
-    said = capsys.readouterr().out
-    assert "DenseNet-121" in said and pretrained.WEIGHTS_VARIABLE in said
+    printed = capsys.readouterr().out
+    assert "DenseNet-121" in printed and VARIABLE in printed
     with pytest.raises(WeightsUnavailable):
-        load_model("pretrained", "inceptionv3")
+        load_model("shuffled", "inceptionv3")
+    with pytest.raises(WeightsUnavailable, match="ResNet-50's.*RESNET50_IMAGENET_WEIGHTS"):
+        load_model("pretrained", "resnet50")
 
 
 def test_each_backbone_has_its_own_pretrained_weights(tiny_backbone, tmp_path):
-    """A third backbone gets its own, or an error, and never those of another."""
+    """A third backbone gets the weights of its entry, or an error, and never those of another."""
     with pytest.raises(WeightsUnavailable, match="Tiny has no source of pretrained weights"):
         load_model("pretrained", tiny_backbone)
     network = tiny_backbone.build()
     network.get_layer("deep").bias.assign(np.arange(6))
     path = tmp_path / "tiny.weights.h5"
     network.save_weights(path)
-    own = replace(tiny_backbone, pretrained=lambda: (path, "made for this test"))
-    model = load_model("pretrained", own)
+    with_weights = replace(tiny_backbone, pretrained=lambda: (path, "made for this test"))
+    model = load_model("pretrained", with_weights)
     assert model.origin == "made for this test" and model.sha256 == file_sha256(path)
     np.testing.assert_array_equal(model.network.get_layer("deep").bias, np.arange(6))
 

@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from utils.patches import load_folder, load_hdf5, load_patches
+from utils.patches import READERS, Reader, load_folder, load_hdf5, load_patches
 
 
 def test_files_that_are_not_patches(tmp_path):
@@ -38,3 +38,21 @@ def test_patchcamelyon_is_read_from_its_one_file(tmp_path):
     assert set(few.groups) <= {f"slide{i}" for i in range(5)} and len(set(few.groups)) > 1
     x, y = few.positions.T
     assert (2 * x == y).all() and (few.images == pixels[x]).all()
+
+
+def test_unknown_sources_and_options_list_the_known_ones(tmp_path, monkeypatch, sample):
+    (tmp_path / "slide.txt").write_text("text")
+    with pytest.raises(ValueError, match=r"slide.txt .*'sample'; a folder .*PatchCamelyon.*paper"):
+        load_patches(tmp_path / "slide.txt")
+    with pytest.raises(ValueError, match="has strides; .*patch_size, stride"):
+        load_patches("sample", sample_options={"strides": 3})
+    reader = Reader("a text", lambda source: source.suffix == ".txt", lambda *_, **__: sample)
+    monkeypatch.setattr("utils.patches.readers.READERS", [*READERS, reader])
+    assert load_patches(tmp_path / "slide.txt", sample_options={"stride": 75}) is sample
+
+
+def test_options_of_the_sample():
+    patches = load_patches("sample", per_class=5, sample_options={"patch_size": 299, "stride": 76})
+    assert patches.images.shape == (10, 299, 299, 3)
+    options = {"patch_size": 299, "stride": 76, "per_class": None}
+    assert len(load_patches("sample", per_class=5, sample_options=options)) > 10

@@ -11,7 +11,8 @@ from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
 from utils.heatmaps.maps import DeadMaps, Maps
-from utils.networks import Model, randomise
+from utils.networks import Model
+from utils.networks.weights import randomise
 from utils.patches import PatchSet, change_stains
 from utils.progress import progress_bar
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from utils.lucid_bridge.tensorflow1 import import_lucid, tf1
-from utils.networks import flatten, nearest_names
+from utils.networks.backbones import nearest_names
+from utils.networks.checkpoints import flatten
 
 
 def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):

@@ -4,9 +4,8 @@ import argparse
 import contextlib
 import sys
 
-from utils.networks.backbones import get_backbone
+from utils.networks.backbones import BACKBONES, choose_backbone, get_backbone
 from utils.networks.finetuned import finetuned_model
-from utils.networks.weights import choose_backbone
 
 
 def main() -> None:
@@ -16,16 +15,18 @@ def main() -> None:
     finetune = commands.add_parser(
         "finetune", help="finetune on the sample if that has not been done, print the backbone"
     )
-    finetune.add_argument("--backbone", default="auto", help="auto, inceptionv3 or densenet121")
+    finetune.add_argument("--backbone", default="auto", choices=["auto", *BACKBONES])
     arguments = parser.parse_args()
     # Standard output has the backbone's name alone, for scripts.
     with contextlib.redirect_stdout(sys.stderr):
         backbone = choose_backbone(arguments.backbone)
         _, manifest = finetuned_model(backbone)
         metrics = manifest["metrics"]
-        print(f"finetuned {get_backbone(backbone).title}:", end=" ")
-        print(f"held-out AUC {metrics['auc']:.3f}, accuracy {metrics['accuracy']:.3f}", end=" ")
-        print(f"on {metrics['patches']} patches of {len(manifest['held_out'])} groups")
+        print(
+            f"finetuned {get_backbone(backbone).title}: held-out AUC {metrics['auc']:.3f}, "
+            f"accuracy {metrics['accuracy']:.3f} on {metrics['patches']} patches of "
+            f"{len(manifest['held_out'])} groups"
+        )
     print(backbone)
 
 

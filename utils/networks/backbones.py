@@ -1,19 +1,20 @@
-"""Architectures: builder, preprocessing, minimum input size and analysis layers.
+"""Architectures: builder, ImageNet weights, preprocessing and analysis layers of each.
 
-The analysis layers carry the paper's (TF-slim) names wherever a user meets them. Keras' own names
-stay in this module: Keras numbers anonymous layers (``conv2d_17``) on through the whole process, so
-such a layer is found by its position in the network, never by its number.
+A new architecture is one more entry of `BACKBONES`. InceptionV3's analysis layers carry the paper's
+(TF-slim) names. Keras numbers anonymous layers (``conv2d_17``) consecutively through the whole
+process, so such a layer is found by its position in the network, never by its number.
 """
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from utils.networks.pretrained import densenet121_weights, inceptionv3_weights
+from utils.networks.pretrained import WeightsUnavailable, asset_weights, keras_weights
 
 
 @dataclass(frozen=True)
@@ -26,24 +27,30 @@ class Backbone:
         Short name used in arguments, file names and folders.
     title : str
         Name for figures and text.
+    application : callable
+        Builder with the arguments of ``keras.applications``.
     mean, std : tuple of 3 float
         ``(image - mean) / std`` turns RGB in [0, 255] into what the network expects.
     minimum_size : int
-        Smallest height and width, in pixels, at which no layer runs out of pixels.
+        Smallest height and width, in pixels, for which every layer keeps at least one pixel.
     default_size : int
         Height and width, in pixels, of the ImageNet training.
     layers : mapping of str to str or int
-        Analysis layers from input to output: the paper's name to the Keras layer's name, or to
-        the position of an anonymous ``Activation`` layer in the network.
+        Analysis layers from input to output: the name that users see to the Keras layer's name, or
+        to the position of an anonymous ``Activation`` layer in the network.
     visualised_layers : tuple of str
-        The analysis layers whose channels are visualised by default.
+        Analysis layers whose channels are visualised by default.
+    overview_layers : tuple of str
+        The fewer ones that Lucid renders by default.
     cam_layer : str
         Last analysis layer with spatial extent, the default of the heat maps.
     cam_layers : tuple of str
-        Layers behind a ReLU, from the middle to the last, at which heat maps are
-        compared; Grad-CAM++ and LayerCAM assume activations that are not negative.
+        Layers behind a ReLU, from the middle to the last, at which heat maps are compared;
+        Grad-CAM++ and LayerCAM assume activations that are not negative.
+    bgr : bool
+        Whether the weights expect BGR; the network that is built takes RGB and reverses it.
     pretrained : callable, optional
-        Finds the ImageNet weights: returns the path of a Keras weights file and its origin.
+        Finder of the ImageNet weights: returns the path of a Keras weights file and its origin.
     """
 
     name: str
@@ -55,73 +62,50 @@ class Backbone:
     default_size: int
     layers: Mapping[str, str | int]
     visualised_layers: tuple[str, ...]
+    overview_layers: tuple[str, ...]
     cam_layer: str
     cam_layers: tuple[str, ...] = ()
+    bgr: bool = False
     pretrained: Callable[[], tuple[Path, str]] | None = None
 
     def build(self, input_size: int | None = None) -> keras.Model:
-        """Build the convolutional part, ending in the last feature map, with Keras' initial values.
-
-        Parameters
-        ----------
-        input_size : int, optional
-            Fixed height and width in pixels; by default the network takes any size.
-        """
+        """Build the convolutional part for square images of one size, or by default of any."""
         if input_size is not None and input_size < self.minimum_size:
             raise ValueError(
                 f"input_size is {input_size}, but {self.title} needs at least "
                 f"{self.minimum_size} pixels: take a larger size."
             )
-        return self.application(
-            include_top=False, weights=None, input_shape=(input_size, input_size, 3)
-        )
+        shape = (input_size, input_size, 3)
+        if not self.bgr:
+            return self.application(include_top=False, weights=None, input_shape=shape)
+        image = keras.Input(shape)
+        network = self.application(include_top=False, weights=None, input_tensor=image[..., ::-1])
+        return keras.Model(image, network.outputs[0])
 
     def preprocess(self, images):
-        """Map RGB images in [0, 255] to the network's input range.
-
-        Parameters
-        ----------
-        images : array or tensor, (..., 3), uint8 or float
-            RGB values in [0, 255].
-
-        Returns
-        -------
-        array or tensor, (..., 3), float32
-            The kind that was given: NumPy in, NumPy out.
-        """
+        """Map RGB images in [0, 255], array or tensor, to the network's range as float32."""
         if isinstance(images, np.ndarray):
             images = images.astype(np.float32)
         return (images - np.float32(self.mean)) / np.float32(self.std)
 
     def layer(self, network: keras.Model, name: str) -> keras.Layer:
-        """Find a layer of a network of this backbone.
-
-        Parameters
-        ----------
-        network : keras.Model
-            The backbone as one graph, with or without a head.
-        name : str
-            An analysis layer, or any layer name of `network` itself.
-        """
-        target = self.layers.get(name)
+        """Find an analysis layer, or any layer by Keras' name, in a network of this backbone."""
+        target = self.layers.get(name, name)
         if isinstance(target, int):
-            activations = [
-                layer for layer in network.layers if isinstance(layer, keras.layers.Activation)
-            ]
+            activations = [x for x in network.layers if isinstance(x, keras.layers.Activation)]
             if target < len(activations):
                 return activations[target]
         by_name = {layer.name: layer for layer in network.layers}
-        found = by_name.get(target if isinstance(target, str) else name)
-        if found is not None:
-            return found
-        known = [*self.layers, *by_name]
-        nearest = nearest_names(name, known) or list(self.layers)
+        if target in by_name:
+            return by_name[target]
+        nearest = nearest_names(name, [*self.layers, *by_name]) or self.layers
         raise ValueError(
             f"{self.title} has no layer {name!r}. Nearest: {', '.join(nearest)}. "
             f"Analysis layers: {', '.join(self.layers)}."
         )
 
 
+_MIXED = "mixed5b mixed5c mixed5d mixed6a mixed6b mixed6c mixed6d mixed6e mixed7a mixed7b mixed7c"
 INCEPTIONV3 = Backbone(
     name="inceptionv3",
     title="InceptionV3",
@@ -133,25 +117,20 @@ INCEPTIONV3 = Backbone(
     layers={
         "conv2d_2b": 2,
         "conv2d_4a": 4,
-        "mixed5b": "mixed0",
-        "mixed5c": "mixed1",
-        "mixed5d": "mixed2",
-        "mixed6a": "mixed3",
-        "mixed6b": "mixed4",
-        "mixed6c": "mixed5",
-        "mixed6d": "mixed6",
-        "mixed6e": "mixed7",
-        "mixed7a": "mixed8",
-        "mixed7b": "mixed9",
-        "mixed7c": "mixed10",
+        **{name: f"mixed{number}" for number, name in enumerate(_MIXED.split())},
     },
-    visualised_layers=(
-        *("mixed5b", "mixed5c", "mixed5d", "mixed6a"),
-        *("mixed6e", "mixed7a", "mixed7b", "mixed7c"),
+    visualised_layers=tuple(
+        "mixed5b mixed5c mixed5d mixed6a mixed6e mixed7a mixed7b mixed7c".split()
     ),
+    overview_layers=("mixed5b", "mixed5c", "mixed6a", "mixed6e", "mixed7a", "mixed7c"),
     cam_layer="mixed7c",
     cam_layers=("mixed6a", "mixed7a", "mixed7c"),
-    pretrained=inceptionv3_weights,
+    pretrained=partial(
+        keras_weights,
+        "InceptionV3",
+        "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "bcbd6486424b2319ff4ef7d526e38f63",
+    ),
 )
 # Huang et al. (2017) count dense blocks and transitions; a block ends in its last concatenation.
 DENSENET121 = Backbone(
@@ -174,15 +153,40 @@ DENSENET121 = Backbone(
         "dense4_8": "conv5_block8_concat",
         "dense4": "relu",
     },
-    visualised_layers=(
-        *("dense1", "transition1", "dense2", "transition2"),
-        *("dense3", "transition3", "dense4_8", "dense4"),
+    visualised_layers=tuple(
+        "dense1 transition1 dense2 transition2 dense3 transition3 dense4_8 dense4".split()
     ),
+    overview_layers=("dense1", "transition1", "transition2", "dense3", "transition3", "dense4"),
     cam_layer="dense4",
     cam_layers=("pool3_relu", "pool4_relu", "dense4"),  # the first two open the transitions
-    pretrained=densenet121_weights,
+    pretrained=partial(asset_weights, "densenet121", "model.weights.h5"),
 )
-BACKBONES: dict[str, Backbone] = {b.name: b for b in (INCEPTIONV3, DENSENET121)}
+_RESIDUAL = (
+    "conv2_block1_out conv2_block3_out conv3_block2_out conv3_block4_out "
+    "conv4_block3_out conv4_block6_out conv5_block1_out conv5_block3_out"
+).split()
+RESNET50 = Backbone(
+    name="resnet50",
+    title="ResNet-50",
+    application=keras.applications.ResNet50,
+    mean=(123.68, 116.779, 103.939),
+    std=(1, 1, 1),
+    minimum_size=32,
+    default_size=224,
+    layers={name: name for name in ("conv1_relu", *_RESIDUAL)},
+    visualised_layers=tuple(_RESIDUAL),
+    overview_layers=tuple(_RESIDUAL[i] for i in (0, 1, 3, 4, 5, 7)),
+    cam_layer="conv5_block3_out",
+    cam_layers=("conv3_block4_out", "conv4_block6_out", "conv5_block3_out"),
+    bgr=True,
+    pretrained=partial(
+        keras_weights,
+        "ResNet-50",
+        "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "4d473c1dd8becc155b73f8504c6f6626",
+    ),
+)
+BACKBONES: dict[str, Backbone] = {b.name: b for b in (INCEPTIONV3, DENSENET121, RESNET50)}
 
 
 def get_backbone(name: str | Backbone) -> Backbone:
@@ -191,6 +195,7 @@ def get_backbone(name: str | Backbone) -> Backbone:
     Parameters
     ----------
     name : str or Backbone
+        Key of `BACKBONES`, to which users may add their own.
 
     Returns
     -------
@@ -203,19 +208,32 @@ def get_backbone(name: str | Backbone) -> Backbone:
     return BACKBONES[name]
 
 
-def nearest_names(name: str, known: Iterable[str]) -> list[str]:
-    """Find the names that are most like a wrong one, ignoring case and underscores.
+def choose_backbone(requested: str = "auto") -> str:
+    """Resolve the notebooks' ``BACKBONE``.
 
     Parameters
     ----------
-    name : str
-    known : iterable of str
+    requested : str
+        Name of a backbone, or ``auto``: InceptionV3 where its weights are available, otherwise
+        DenseNet-121, and one printed sentence says so and how to get InceptionV3.
 
     Returns
     -------
-    list of str
-        At most five, the nearest first; empty where nothing is alike.
+    str
+        Name of the backbone.
     """
+    if requested != "auto":
+        return get_backbone(requested).name
+    try:
+        INCEPTIONV3.pretrained()
+    except WeightsUnavailable as error:
+        print(f"BACKBONE = 'auto' takes DenseNet-121, since {error}")
+        return DENSENET121.name
+    return INCEPTIONV3.name
+
+
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """At most five known names most like a wrong one, ignoring case and underscores."""
     folded = {other.lower().replace("_", ""): other for other in known}
     wanted = name.lower().replace("_", "")
     return [folded[key] for key in difflib.get_close_matches(wanted, folded, n=5, cutoff=0.4)]

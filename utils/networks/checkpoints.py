@@ -15,31 +15,21 @@ from utils.networks.pretrained import first_line
 # Class names, or how they start: layers without effect in inference, and layers that may precede a
 # backbone's first convolution without changing the range of the values.
 _TRAINING_ONLY = ("Random", "Dropout", "SpatialDropout", "GaussianNoise", "GaussianDropout")
-_TRANSPARENT = ("InputLayer", "ZeroPadding2D", "Identity", "Resizing", "CenterCrop")
+_TRANSPARENT = ("InputLayer", "ZeroPadding2D", "Identity", "Resizing", "CenterCrop", "GetItem")
 
 
 def flatten(network: keras.Model) -> keras.Model:
     """Copy a model with nested models into one flat graph with the same outputs.
 
     Transfer learning as in Keras' guide leaves the backbone as a single layer, whose inner
-    activations are not connected to the model's input. In the copy they are.
-
-    Parameters
-    ----------
-    network : keras.Model
-        Sequential or functional, with one image input; neither it nor its layers are changed.
-
-    Returns
-    -------
-    keras.Model
-        Layers that act in training only (dropout, random augmentation) are left out. A name that
-        occurs twice is put behind that of its model.
+    activations are not connected to the model's input. In the copy they are. Layers that act in
+    training only are left out; a name that occurs twice is put behind that of its model.
     """
-    if len(getattr(network, "inputs", None) or []) != 1:
+    inputs = getattr(network, "inputs", None) or []
+    if len(inputs) != 1:
         raise ValueError(
-            f"network is a {type(network).__name__} with "
-            f"{len(getattr(network, 'inputs', None) or [])} inputs; expected a functional or "
-            "Sequential Keras model with one image input."
+            f"network is a {type(network).__name__} with {len(inputs)} inputs; expected a "
+            "functional or Sequential Keras model with one image input."
         )
     copies: dict[int, tuple[keras.Operation, keras.Operation]] = {}
     flat = _replay(network, None, copies)[0]
@@ -50,13 +40,7 @@ def flatten(network: keras.Model) -> keras.Model:
 
 
 def set_layer_weights(layer: keras.Layer, weights: list[np.ndarray]) -> None:
-    """Set the weights of a layer, and what it has computed from them.
-
-    Parameters
-    ----------
-    layer : keras.Layer
-    weights : list of array
-    """
+    """Set the weights of a layer, and what it has computed from them."""
     layer.set_weights(weights)
     if hasattr(layer, "finalize_state"):  # a Normalization, which keeps mean and variance apart
         layer.finalize_state()
@@ -67,11 +51,7 @@ def _replay(
 ) -> tuple[keras.Model, keras.KerasTensor]:
     """Copy a network's layers, entering nested networks, on a tensor or a new input.
 
-    Returns
-    -------
-    copy : keras.Model
-    output : KerasTensor
-        What the last layer computes from `image`, in the graph that `image` belongs to.
+    The second value is what the last layer computes from `image`, in the graph of `image`.
     """
     outputs = getattr(network, "outputs", None) or []
     if image is not None and len(outputs) != 1:
@@ -126,7 +106,12 @@ def read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]:
         network = add_head(backbone.build(), _head_units(path, backbone))
         load_weights_file(network, path, backbone)
     tumor_logit(network)
-    return network, _preprocesses(network)
+    operations = _before_first_convolution(network)
+    preprocesses = any(not name.startswith(_TRANSPARENT) for name in operations)
+    if backbone.bgr and not preprocesses and "GetItem" not in operations:
+        image = keras.Input(network.input_shape[1:])
+        network = flatten(keras.Model(image, network(image[..., ::-1])))
+    return network, preprocesses
 
 
 def _check_channels(network: keras.Model, path: Path, backbone: Backbone) -> None:
@@ -135,15 +120,13 @@ def _check_channels(network: keras.Model, path: Path, backbone: Backbone) -> Non
     for name in backbone.layers:
         expected = backbone.layer(reference, name).output.shape[-1]
         try:
-            found = backbone.layer(network, name).output.shape[-1]
-        except ValueError as error:
+            channels = backbone.layer(network, name).output.shape[-1]
+        except ValueError:
+            channels = "no"
+        if channels != expected:
             raise ValueError(
-                f"{path} is not a {backbone.title}: it has no layer {name}. Give its own backbone."
-            ) from error
-        if found != expected:
-            raise ValueError(
-                f"{path} is not a {backbone.title}: {name} has {found} channels, not {expected}. "
-                "Give its own backbone."
+                f"{path} is not a {backbone.title}: {name} has {channels} channels, not "
+                f"{expected}. Give its own backbone."
             )
 
 
@@ -205,11 +188,8 @@ def _head_units(path: Path, backbone: Backbone) -> int:
     return matrices[0][1]
 
 
-def _preprocesses(network: keras.Model) -> bool:
-    """Whether something between the input and the first convolution changes the values' range."""
-    for operation in network.operations:
-        if isinstance(operation, keras.layers.Conv2D):
-            return False
-        if not type(operation).__name__.startswith(_TRANSPARENT):
-            return True
-    return False
+def _before_first_convolution(network: keras.Model) -> list[str]:
+    """Class names of the operations between the input and the first convolution."""
+    names = [type(operation).__name__ for operation in network.operations]
+    first = next((i for i, name in enumerate(names) if name.endswith("Conv2D")), None)
+    return names[:first]

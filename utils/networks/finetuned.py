@@ -16,12 +16,48 @@ from utils.patches import PatchSet, load_sample
 from utils.versions import versions
 
 
+def load_networks(
+    backbone: str | Backbone, finetuned: str | Path = "finetuned", *, random: int = 0, seed: int = 0
+) -> dict[str, Model]:
+    """Load the networks that are compared, and print the title and origin of each.
+
+    Parameters
+    ----------
+    backbone : str or Backbone
+        Key of `BACKBONES`.
+    finetuned : str or Path
+        ``finetuned``, the sample's network, which is trained if it does not exist; or the path of a
+        checkpoint as in `load_model`.
+    random : int
+        Number of random networks.
+    seed : int
+        Seed of the first random network; the next ones have the seeds that follow.
+
+    Returns
+    -------
+    dict of str to Model
+        ``pretrained``, ``finetuned``, ``random``, ``random 2``, ``random 3`` and so on.
+    """
+    made = finetuned == "finetuned"
+    networks = {
+        "pretrained": load_model("pretrained", backbone),
+        "finetuned": finetuned_model(backbone)[0] if made else load_model(finetuned, backbone),
+    }
+    for number in range(1, random + 1):
+        name = "random" if number == 1 else f"random {number}"
+        networks[name] = load_model("random", backbone, seed=seed + number - 1)
+    for network in networks.values():
+        print(f"{network.title}: {network.origin}")
+    return networks
+
+
 def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
     """Measure a classifier's predictions of held-out patches.
 
     Parameters
     ----------
     patches : PatchSet
+        Patches with the true labels.
     probability : array, (N,)
         Probability of tumor, from `Model.predict`.
 
@@ -32,8 +68,8 @@ def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
         the same where defined, ``auc`` being None where there is one class only.
     """
 
-    def scores(which: np.ndarray) -> dict:
-        truth, score = patches.labels[which], probability[which]
+    def scores(chosen: np.ndarray) -> dict:
+        truth, score = patches.labels[chosen], probability[chosen]
         both = len(np.unique(truth)) == 2
         return {
             "patches": int(len(truth)),
@@ -44,7 +80,7 @@ def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
     sources = np.array([group.split("/")[0] for group in patches.groups])
     return {
         **scores(np.ones(len(patches), bool)),
-        "by_source": {str(name): scores(sources == name) for name in np.unique(sources)},
+        "by_source": {str(s): scores(sources == s) for s in np.unique(sources)},
         "by_group": {str(g): scores(patches.groups == g) for g in np.unique(patches.groups)},
     }
 
@@ -61,16 +97,16 @@ def finetuned_model(
 
     Parameters
     ----------
-    backbone : str
-        ``inceptionv3`` or ``densenet121``.
+    backbone : str or Backbone
+        Key of `BACKBONES`.
     patches : PatchSet, optional
         The data, a third of which is held out; by default the bundled sample.
     folder : Path
-        Where the checkpoint and its manifest are kept.
+        Folder of the checkpoint and its manifest.
     seed : int
         Seed of the split and of the training.
     **options
-        To `finetune`.
+        Options of the training: epochs, batch_size, learning_rate, stain_jitter.
 
     Returns
     -------
@@ -119,14 +155,16 @@ def finetuned_model(
 def held_out_patches(
     patches: PatchSet, weights: str | Path, backbone: str | Backbone
 ) -> tuple[PatchSet, PatchSet | None]:
-    """Keep the patches that a finetuned network has not been trained on, as far as it is known.
+    """Keep the patches that a finetuned network was not trained on, as far as its manifest says.
 
     Parameters
     ----------
     patches : PatchSet
+        Patches of any groups.
     weights : str or Path
         ``finetuned`` or the path of a checkpoint; beside it lies the manifest, if there is one.
     backbone : str or Backbone
+        Key of `BACKBONES`.
 
     Returns
     -------
@@ -140,28 +178,7 @@ def held_out_patches(
     else:
         path = Path(str(weights).removesuffix(".weights.h5") + ".json")
     groups = json.loads(path.read_text())["held_out"] if path.is_file() else []
-    which = np.isin(patches.groups, groups)
-    if not which.any():
+    held_out = np.isin(patches.groups, groups)
+    if not held_out.any():
         return patches, None
-    return patches.select(which), patches.select(~which)
-
-
-def load_finetuned(
-    weights: str | Path = "finetuned", backbone: str | Backbone = "inceptionv3"
-) -> Model:
-    """Load a finetuned network: a user's checkpoint, or the sample's, which is trained if missing.
-
-    Parameters
-    ----------
-    weights : str or Path
-        ``finetuned``, or a path as in `load_model`.
-    backbone : str or Backbone
-        ``inceptionv3`` or ``densenet121``.
-
-    Returns
-    -------
-    Model
-    """
-    if weights == "finetuned":
-        return finetuned_model(backbone)[0]
-    return load_model(weights, backbone)
+    return patches.select(held_out), patches.select(~held_out)

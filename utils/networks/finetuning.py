@@ -1,17 +1,20 @@
-"""Finetune a whole pretrained network to classify patches as tumor or normal."""
+"""Train a whole network, or a linear head on it, to classify patches as tumor or normal."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
 import keras
 import numpy as np
 import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
 
 from utils.networks.heads import add_head
 from utils.networks.model import Model
 from utils.networks.weights import make_deterministic
 from utils.patches import PatchSet, change_stains
 from utils.progress import progress_bar
+from utils.statistics import steady_scaler
 
 
 def finetune(
@@ -27,30 +30,18 @@ def finetune(
     """Train a copy of `model`, with a new head, on all of `patches`.
 
     All kernels are trained, with Adam and class weights. Batch normalisation keeps the pretrained
-    statistics: so few steps would leave the moving averages far behind the weights, and the network
-    that is trained is then the one that predicts.
-
-    Parameters
-    ----------
-    model : Model
-        Where to start from, without a head; it is left as it is.
-    patches : PatchSet
-        Training patches of two classes.
-    epochs, batch_size : int
-        Passes over the patches, and patches per step.
-    learning_rate : float
-        Learning rate of Adam.
-    stain_jitter : float
-        Deviation of the factor on, and ten times that of the shift of, each stain's density.
-    seed : int
-        Seed of the head, of the order of the patches and of their augmentation.
-
-    Returns
-    -------
-    Model
-        With one sigmoid unit, and ``weights="finetuned"``.
+    statistics: in so few steps the moving averages could not follow the weights, and frozen
+    statistics make training and prediction identical. `stain_jitter` is the deviation of the factor
+    on each stain's density.
     """
-    _check_training_patches(model, patches)
+    _check_classes(patches)
+    model.check_images(patches.images)
+    height, width = patches.images.shape[1:3]
+    if height != width:
+        raise ValueError(
+            f"patches are {height} x {width} pixels; finetuning rotates them by right angles: read "
+            "square ones."
+        )
     make_deterministic(seed)
     network = add_head(model.copy().network)
     trained = replace(model, network=network, weights="finetuned", origin="", sha256="")
@@ -61,9 +52,9 @@ def finetune(
         for _ in range(epochs):
             order = generator.permutation(len(patches))
             for start in starts:
-                chosen = order[start : start + batch_size]
-                images = augment(patches.images[chosen], generator, stain_jitter=stain_jitter)
-                loss = step(model.preprocess(images), patches.labels[chosen]).numpy()
+                batch = order[start : start + batch_size]
+                images = augment(patches.images[batch], generator, stain_jitter=stain_jitter)
+                loss = step(model.preprocess(images), patches.labels[batch]).numpy()
                 if not np.isfinite(loss):
                     raise ValueError(
                         f"the loss is {loss} at step {bar.n}: lower learning_rate={learning_rate}."
@@ -73,17 +64,11 @@ def finetune(
     return trained
 
 
-def _check_training_patches(model: Model, patches: PatchSet) -> None:
+def _check_classes(patches: PatchSet) -> None:
     counts = np.bincount(patches.labels, minlength=2)
     if len(counts) != 2 or counts.min() == 0:
         raise ValueError(
             f"patches have {counts.tolist()} of each class; expected some of normal and tumor."
-        )
-    model.check_images(patches.images)
-    if patches.images.shape[1] != patches.images.shape[2]:
-        raise ValueError(
-            f"patches are {patches.images.shape[1]} x {patches.images.shape[2]} pixels; finetuning "
-            "turns them by right angles: read square ones."
         )
 
 
@@ -112,20 +97,7 @@ def _training_step(model: Model, counts: np.ndarray, learning_rate: float) -> Ca
 def augment(
     images: np.ndarray, generator: np.random.Generator, *, stain_jitter: float = 0.05
 ) -> np.ndarray:
-    """Turn, mirror and stain each patch a little differently.
-
-    Right-angle rotations and flips have no preferred one in histology. The stains' densities
-    (Ruifrok and Johnston 2001, by scikit-image) are scaled and shifted a little (Tellez 2018).
-
-    Parameters
-    ----------
-    images : array, (N, H, W, 3), uint8
-        Square RGB patches.
-
-    Returns
-    -------
-    array, (N, H, W, 3), uint8
-    """
+    """Rotate, mirror and restain square patches at random (tissue has no preferred orientation)."""
     turned = []
     for image in images:
         image = np.rot90(image, generator.integers(4))
@@ -137,3 +109,44 @@ def augment(
     # Densities lie within a few tenths, so the shift is smaller than the factor's.
     shift = generator.normal(0, stain_jitter / 10, shape)
     return change_stains(np.stack(turned), factor, shift)
+
+
+def linear_probe(model: Model, patches: PatchSet) -> Model:
+    """Put a linear head on a network's pooled last features and train only that head.
+
+    Logistic regression with class weights, on standardised features (see `steady_scaler`).
+
+    Parameters
+    ----------
+    model : Model
+        Network without a head, such as ``pretrained`` or ``random``; it is not changed.
+    patches : PatchSet
+        Training patches of two classes.
+
+    Returns
+    -------
+    Model
+        With one sigmoid unit; its other weights are those of `model`.
+    """
+    _check_classes(patches)
+    probe = replace(model, network=add_head(model.network))
+    description = f"{model.weights} under a linear head"
+    pooled = probe.map(_pool, images=patches.images, description=description)
+    features = np.concatenate([batch.numpy() for batch in pooled]).astype(np.float64)
+    scaler = steady_scaler(features)
+    regression = LogisticRegression(class_weight="balanced", max_iter=1000)
+    regression.fit(scaler.transform(features), patches.labels)
+    kernel = regression.coef_[0] / scaler.scale_
+    bias = regression.intercept_ - kernel @ scaler.mean_
+    probe.network.get_layer("tumor").set_weights([kernel[:, None], bias])
+    head = hashlib.sha256(model.sha256.encode() + kernel.tobytes() + bias.tobytes()).hexdigest()
+    return replace(
+        probe,
+        origin=f"{model.origin}, under a linear head fitted to {patches.name}",
+        sha256=head if model.sha256 else "",
+    )
+
+
+def _pool(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    pool = keras.Model(model.network.inputs[0], model.network.get_layer("pool").output)
+    return lambda batch: pool(batch, training=False)

@@ -4,19 +4,7 @@ import keras
 
 
 def add_head(network: keras.Model, units: int = 1) -> keras.Model:
-    """Put global average pooling and one sigmoid (or two softmax) units on the last feature map.
-
-    Parameters
-    ----------
-    network : keras.Model
-        Without a head; its layers are shared, not copied.
-    units : int
-        1 for a sigmoid, otherwise a softmax.
-
-    Returns
-    -------
-    keras.Model
-    """
+    """Add global average pooling and a sigmoid unit, or several softmax units; share the layers."""
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(network.outputs[0])
     activation = "sigmoid" if units == 1 else "softmax"
     head = keras.layers.Dense(units, activation=activation, name="tumor")
@@ -29,21 +17,13 @@ def tumor_logit(network: keras.Model):
     One unit ``z`` is read as a sigmoid's (also under a softmax, which is constant for one unit);
     of two units, normal and tumor, the log-odds are ``z[1] - z[0]``, for a softmax exactly. Heads
     without activation are read as logits.
-
-    Parameters
-    ----------
-    network : keras.Model
-        A classifier as one flat graph.
-
-    Returns
-    -------
-    KerasTensor, (N,)
     """
     output = network.outputs[0]
     if len(output.shape) != 2 or output.shape[-1] not in (1, 2):
         raise ValueError(
             f"the network's output has the shape {tuple(output.shape)}; expected a head of one or "
-            "two units. 'random' and 'pretrained' have none: finetune first, or give a path."
+            "two units. Networks that are not finetuned have none: finetune first, or give a path. "
+            "From more classes, save a network with one output, one class against the rest."
         )
     last = network.operations[-1]
     while not isinstance(last, keras.layers.Dense):

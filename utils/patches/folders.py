@@ -35,51 +35,47 @@ def load_folder(
         Regular expression whose first group, searched in the path below the class folder, is the
         patch's group. By default the first subfolder; images outside of any are one group.
     patch_size : int, optional
-        Resize to this height and width in pixels.
-    per_class : int, optional
-        Number of patches of each class to draw; the others are never read.
-    seed : int
-        Seed of the draw.
+        Height and width, in pixels, to which patches are resized.
+    per_class, seed
+        As in `load_patches`; patches that are not drawn are never read.
 
     Returns
     -------
     PatchSet
     """
     folder = Path(folder)
-    files, labels = [], []
-    for label, name in enumerate(class_names):
-        below = sorted((folder / name).rglob("*"))
-        found = [path for path in below if path.suffix.lower() in _IMAGE_SUFFIXES]
-        if not found:
-            there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else "nothing"
-            raise ValueError(
-                f"{folder / name} has no images ({', '.join(_IMAGE_SUFFIXES)}); {folder} holds "
-                f"{there}. Expected the subfolders {', '.join(class_names)}, or give class_names."
-            )
-        files += found
-        labels += [label] * len(found)
-    labels = np.array(labels)
-    chosen = np.arange(len(labels)) if per_class is None else draw_indices(labels, per_class, seed)
-    images, groups = [], []
-    for index in progress_bar(chosen, desc=f"read {folder.name}", unit="image"):
-        image = read_image(files[index])
+    files = [_image_files(folder, name, class_names) for name in class_names]
+    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files])
+    chosen = draw_indices(labels, per_class, seed)
+    paths, labels = np.concatenate(files)[chosen], labels[chosen]
+    images, sources, groups = [], [], []
+    bar = progress_bar(paths, desc=f"read {folder.name}", unit="image")
+    for path, label in zip(bar, labels, strict=True):
+        images.append(read_image(path))
         if patch_size is not None:
-            image = cv2.resize(image, (patch_size, patch_size), interpolation=cv2.INTER_AREA)
-        if images and image.shape != images[0].shape:
+            size = (patch_size, patch_size)
+            images[-1] = cv2.resize(images[-1], size, interpolation=cv2.INTER_AREA)
+        (height, width), expected = images[-1].shape[:2], images[0].shape[:2]
+        if (height, width) != expected:
             raise ValueError(
-                f"{files[index]} is {image.shape[0]} x {image.shape[1]} pixels, but the images "
-                f"before it are {images[0].shape[0]} x {images[0].shape[1]}: give patch_size."
+                f"{path} is {height} x {width} pixels, but the images before it are "
+                f"{expected[0]} x {expected[1]}: give patch_size."
             )
-        images.append(image)
-        below = files[index].relative_to(folder / class_names[labels[index]]).as_posix()
-        match = re.search(group_pattern, below)
+        sources.append(path.relative_to(folder).as_posix())
+        match = re.search(group_pattern, sources[-1].removeprefix(f"{class_names[label]}/"))
         groups.append(match.group(1) if match else folder.name)
-    return PatchSet(
-        np.array(images),
-        labels[chosen],
-        np.array(groups),
-        np.array([files[i].relative_to(folder).as_posix() for i in chosen]),
-        np.full((len(chosen), 2), -1),
-        class_names=tuple(class_names),
-        name=folder.name,
-    )
+    positions = np.full((len(paths), 2), -1)
+    arrays = map(np.array, (images, labels, groups, sources, positions))
+    return PatchSet(*arrays, class_names=tuple(class_names), name=folder.name)
+
+
+def _image_files(folder: Path, name: str, class_names: Sequence[str]) -> list[Path]:
+    files = sorted((folder / name).rglob("*"))
+    files = [path for path in files if path.suffix.lower() in _IMAGE_SUFFIXES]
+    if not files:
+        content = sorted(path.name for path in folder.glob("*")) or "nothing"
+        raise ValueError(
+            f"{folder / name} has no images ({', '.join(_IMAGE_SUFFIXES)}); {folder} holds "
+            f"{content}. Expected the subfolders {', '.join(class_names)}, or give class_names."
+        )
+    return files

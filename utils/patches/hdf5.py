@@ -29,10 +29,8 @@ def load_hdf5(
         HDF5 file.
     level : int
         Slide level in the group's name.
-    per_class : int, optional
-        Number of patches of each class to draw; the others are never loaded.
-    seed : int
-        Seed of the draw.
+    per_class, seed
+        As in `load_patches`; patches that are not drawn are never read.
 
     Returns
     -------
@@ -40,46 +38,26 @@ def load_hdf5(
     """
     path = Path(path)
     with _open_hdf5(path) as file:
-        nodes: list[h5py.Group] = []
-        labels, owners, rows = [], [], []
-        for label, name in enumerate(CLASS_NAMES):
-            found = _nodes(file.get(f"{name}/level{level}"))  # without empty ones
-            if not found:
-                raise ValueError(
-                    f"{path} has no {name}/level{level}/centre*/patient*/node*/patches; its "
-                    f"groups begin with {_outline(file)}. Expected the layout of the paper."
-                )
-            for node in found:
-                check_rgb(node["patches"], f"the patches of {path}{node.name}")
-                length = len(node["patches"])
-                if "locations" in node and node["locations"].shape != (length, 2):
-                    raise ValueError(
-                        f"{path}{node.name}/locations has the shape {node['locations'].shape}; "
-                        f"expected ({length}, 2), as there are {length} patches."
-                    )
-                labels.append(np.full(length, label))
-                owners.append(np.full(length, len(nodes)))
-                rows.append(np.arange(length))
-                nodes.append(node)
-        labels, owners, rows = map(np.concatenate, (labels, owners, rows))
-        chosen = np.arange(len(labels))
-        if per_class is not None:
-            chosen = draw_indices(labels, per_class, seed)
+        nodes = [node for name in CLASS_NAMES for node in _nodes(file, f"{name}/level{level}")]
+        lengths = [len(node["patches"]) for node in nodes]
+        owners = np.repeat(np.arange(len(nodes)), lengths)  # node of every patch
+        rows = np.concatenate([np.arange(length) for length in lengths])
+        labels = np.array([CLASS_NAMES.index(node.name.split("/")[1]) for node in nodes])[owners]
+        chosen = draw_indices(labels, per_class, seed)
         images, positions = [], []
         for owner in progress_bar(np.unique(owners[chosen]), desc=f"read {path.name}", unit="node"):
             node, wanted = nodes[owner], rows[chosen][owners[chosen] == owner]
             images.append(node["patches"][wanted])
-            known = "locations" in node
-            positions.append(node["locations"][wanted] if known else np.full((len(wanted), 2), -1))
+            unknown = np.full((len(wanted), 2), -1)
+            positions.append(node["locations"][wanted] if "locations" in node else unknown)
         sources = [nodes[owner].name.split("/", 3)[-1] for owner in owners[chosen]]
-        groups = [source.rsplit("/", 1)[0] for source in sources]
-        shapes = {image.shape[1:] for image in images}
-        if len(shapes) > 1:
-            raise ValueError(f"{path} has patches of several shapes, {shapes}: expected one.")
+    shapes = {image.shape[1:] for image in images}
+    if len(shapes) > 1:
+        raise ValueError(f"{path} has patches of several shapes, {shapes}: expected one.")
     return PatchSet(
         np.concatenate(images),
         labels[chosen],
-        np.array(groups),
+        np.array([source.rsplit("/", 1)[0] for source in sources]),
         np.array(sources),
         np.concatenate(positions).astype(np.int64),
         name=path.stem,
@@ -101,23 +79,20 @@ def load_patchcamelyon(
     images : str or Path
         File with ``x``, ``(N, 96, 96, 3)`` uint8.
     labels : str or Path, optional
-        File with ``y``, 0 or 1; by default the one beside `images` with ``y`` for the last ``x``
-        of its name, such as ``train_y.h5`` for ``train_x.h5``.
+        File with ``y``, 0 or 1; by default ``..._y.h5`` beside ``..._x.h5``.
     metadata : str or Path, optional
-        PatchCamelyon's CSV, whose column ``wsi`` gives the groups; by default ``train_meta.csv``
-        beside them, if it is there. Without it all patches are one group, and the set cannot be
-        split.
-    per_class : int, optional
-        Number of patches of each class to draw; the others are never loaded.
-    seed : int
-        Seed of the draw.
+        PatchCamelyon's CSV, whose column ``wsi`` gives the groups; by default ``..._meta.csv``, if
+        it exists. Without it all patches are one group, and the set cannot be split.
+    per_class, seed
+        As in `load_patches`; patches that are not drawn are never read.
 
     Returns
     -------
     PatchSet
     """
     images = Path(images)
-    labels = Path(labels) if labels is not None else _beside(images, f"y{images.suffix}")
+    beside = str(images.with_suffix("")).removesuffix("x")
+    labels = Path(labels or f"{beside}y{images.suffix}")
     with _open_hdf5(images) as image_file, _open_hdf5(labels) as label_file:
         for path, file, key in ((images, image_file, "x"), (labels, label_file, "y")):
             if key not in file:
@@ -128,54 +103,57 @@ def load_patchcamelyon(
             raise ValueError(
                 f"{images} has {len(image_file['x'])} patches, but {labels} has {len(y)} labels."
             )
-        chosen = np.arange(len(y)) if per_class is None else draw_indices(y, per_class, seed)
+        chosen = draw_indices(y, per_class, seed)
         pixels = image_file["x"][chosen]
-    if metadata is None and _beside(images, "meta.csv").is_file():
-        metadata = _beside(images, "meta.csv")
+    if metadata is None and Path(f"{beside}meta.csv").is_file():
+        metadata = f"{beside}meta.csv"
     groups, positions = np.full(len(y), images.stem), np.full((len(y), 2), -1)
     if metadata is not None:
-        groups, positions = _patchcamelyon_metadata(metadata, positions)
+        table = pd.read_csv(metadata)
+        if "wsi" not in table or len(table) != len(y):
+            raise ValueError(
+                f"{metadata} has {len(table)} rows and the columns {list(table)}; expected "
+                f"{len(y)} rows and a column 'wsi'."
+            )
+        groups = table["wsi"].astype(str).to_numpy()
+        if {"coord_x", "coord_y"} <= set(table):
+            positions = table[["coord_x", "coord_y"]].to_numpy(dtype=np.int64)
     groups = groups[chosen]
     return PatchSet(pixels, y[chosen], groups, groups, positions[chosen], name=images.stem)
 
 
-def is_patchcamelyon(path: str | Path) -> bool:
-    """Whether a file has PatchCamelyon's dataset ``x`` rather than the paper's groups."""
-    with _open_hdf5(Path(path)) as file:
+def is_patchcamelyon(path: Path) -> bool:
+    """Whether a path is an HDF5 file with PatchCamelyon's dataset ``x``."""
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
         return isinstance(file.get("x"), h5py.Dataset)
 
 
-def _beside(images: Path, ending: str) -> Path:
-    """Name the file that PatchCamelyon has beside ``..._x.h5``."""
-    return images.with_name(images.stem.removesuffix("x") + ending)
-
-
-def _patchcamelyon_metadata(
-    path: str | Path, positions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read groups and, where there are any, positions of all patches."""
-    table = pd.read_csv(path)
-    if "wsi" not in table or len(table) != len(positions):
-        raise ValueError(
-            f"{path} has {len(table)} rows and the columns {list(table)}; expected "
-            f"{len(positions)} rows and a column 'wsi'."
-        )
-    if "coord_x" in table and "coord_y" in table:
-        positions = table[["coord_x", "coord_y"]].to_numpy(dtype=np.int64)
-    return table["wsi"].astype(str).to_numpy(), positions
-
-
-def _nodes(root: h5py.Group | None) -> list[h5py.Group]:
+def _nodes(file: h5py.File, root: str) -> list[h5py.Group]:
     """Groups below `root` that hold patches, in the order of their names."""
-    found: list[h5py.Group] = []
+    nodes: list[h5py.Group] = []
 
     def keep(_, item) -> None:
         if isinstance(item, h5py.Group) and "patches" in item and len(item["patches"]):
-            found.append(item)
+            nodes.append(item)
 
-    if root is not None:
-        root.visititems(keep)
-    return found
+    if root in file:
+        file[root].visititems(keep)
+    if not nodes:
+        raise ValueError(
+            f"{file.filename} has no {root}/centre*/patient*/node*/patches; its groups begin with "
+            f"{_outline(file)}. Expected the layout of the paper."
+        )
+    for node in nodes:
+        check_rgb(node["patches"], f"the patches of {file.filename}{node.name}")
+        expected = (len(node["patches"]), 2)
+        if "locations" in node and node["locations"].shape != expected:
+            raise ValueError(
+                f"{file.filename}{node.name}/locations has the shape {node['locations'].shape}; "
+                f"expected {expected}, one x and y per patch."
+            )
+    return nodes
 
 
 def _open_hdf5(path: Path) -> h5py.File:

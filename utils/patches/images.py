@@ -20,7 +20,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     images : array, any shape, float in [0, 1] or uint8
-        What lies outside is cut off; uint8 is returned as it is.
+        Values outside are clipped; uint8 is returned unchanged.
 
     Returns
     -------
@@ -31,21 +31,21 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.uint8(np.round(255 * np.clip(images, 0, 1)))
 
 
-def check_rgb(images: np.ndarray, what: str = "images") -> None:
+def check_rgb(images: np.ndarray, name: str = "images") -> None:
     """Raise ValueError unless `images` are uint8 RGB, ``(N, H, W, 3)``, and at least one.
 
     Parameters
     ----------
     images : array
         Anything with dtype and shape, such as an HDF5 dataset; no pixel is read.
-    what : str
+    name : str
         Name of the images in the message.
     """
     expected = "expected uint8 RGB patches of shape (N, H, W, 3) with values 0 to 255"
     dtype = getattr(images, "dtype", type(images).__name__)
     if dtype != np.uint8:
-        raise ValueError(f"{what} are {dtype}; {expected}: scale and convert them first.")
+        raise ValueError(f"{name} are {dtype}; {expected}: scale and convert them first.")
     if len(images.shape) != 4 or images.shape[-1] != 3:
-        raise ValueError(f"{what} have the shape {tuple(images.shape)}; {expected}.")
+        raise ValueError(f"{name} have the shape {tuple(images.shape)}; {expected}.")
     if len(images) == 0:
-        raise ValueError(f"the set of {what} is empty; {expected}.")
+        raise ValueError(f"the set of {name} is empty; {expected}.")

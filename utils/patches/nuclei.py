@@ -1,4 +1,4 @@
-"""Nuclei of annotated patches: one table of all."""
+"""One table of all nuclei of annotated patches."""
 
 import numpy as np
 import pandas as pd
@@ -8,16 +8,10 @@ from utils.patches.patchset import NEOPLASTIC, UNANNOTATED, PatchSet
 from utils.patches.stain import haematoxylin
 from utils.progress import progress_bar
 
-_EMPTY = {
-    "patch": int,
-    "nucleus": int,
-    "area": float,
-    "eccentricity": float,
-    "haematoxylin": float,
-    "neoplastic": float,
-    "whole": bool,
-}
+_COLUMNS = {"patch": int, "nucleus": int, "area": float, "eccentricity": float}
+_COLUMNS |= {"haematoxylin": float, "neoplastic": float, "whole": bool}
 _PROPERTIES = ("label", "area", "eccentricity", "bbox", "intensity_mean")
+_NAMES = {"label": "nucleus", "intensity_mean-0": "haematoxylin", "intensity_mean-1": "neoplastic"}
 
 
 def nuclei_table(patches: PatchSet) -> pd.DataFrame:
@@ -26,7 +20,7 @@ def nuclei_table(patches: PatchSet) -> pd.DataFrame:
     Parameters
     ----------
     patches : PatchSet
-        With `masks` and `nuclei`.
+        Patches with `masks` and `nuclei`.
 
     Returns
     -------
@@ -38,18 +32,15 @@ def nuclei_table(patches: PatchSet) -> pd.DataFrame:
     """
     if patches.masks is None or patches.nuclei is None:
         raise ValueError(f"{patches} has no masks of nuclei: measure its texture only.")
-    parts = []
+    tables = [pd.DataFrame({name: np.zeros(0, dtype) for name, dtype in _COLUMNS.items()})]
     for index in progress_bar(range(len(patches)), desc="nuclei", unit="patch"):
         image, types, nuclei = (a[index] for a in (patches.images, patches.masks, patches.nuclei))
         if (types == UNANNOTATED).any() or not (nuclei > 0).any():
             continue
         values = np.stack([haematoxylin(image), types == NEOPLASTIC], axis=-1)
-        part = pd.DataFrame(regionprops_table(nuclei, values, properties=_PROPERTIES))
+        table = pd.DataFrame(regionprops_table(nuclei, values, properties=_PROPERTIES))
         height, width = nuclei.shape
-        inside = (part["bbox-0"] > 0) & (part["bbox-1"] > 0)
-        inside &= (part["bbox-2"] < height) & (part["bbox-3"] < width)
-        parts.append(part.assign(patch=index, whole=inside))
-    parts = parts or [pd.DataFrame({name: np.zeros(0, dtype) for name, dtype in _EMPTY.items()})]
-    names = {"label": "nucleus", "intensity_mean-0": "haematoxylin"}
-    table = pd.concat(parts, ignore_index=True)
-    return table.rename(columns={**names, "intensity_mean-1": "neoplastic"})[list(_EMPTY)]
+        whole = (table["bbox-0"] > 0) & (table["bbox-1"] > 0)
+        whole &= (table["bbox-2"] < height) & (table["bbox-3"] < width)
+        tables.append(table.rename(columns=_NAMES).assign(patch=index, whole=whole))
+    return pd.concat(tables[1:] or tables, ignore_index=True)[list(_COLUMNS)]

@@ -1,7 +1,6 @@
 """Labelled patches with their origin, and how they are drawn and split."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,9 +8,9 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 CLASS_NAMES = ("normal", "tumor")
-NEOPLASTIC = 3
-MASK_NAMES = {0: "background", 1: "connective", 2: "inflammatory", NEOPLASTIC: "neoplastic"}
+NEOPLASTIC = 3  # in masks, beside background 0, connective 1 and inflammatory 2
 UNANNOTATED = 255
+_ARRAYS = ("images", "labels", "groups", "sources", "positions", "masks", "nuclei")
 
 
 @dataclass(frozen=True)
@@ -25,21 +24,21 @@ class PatchSet:
     labels : array, (N,), int64
         Index into `class_names`.
     groups : array, (N,), str
-        Region or patient: what must not be on both sides of a split.
+        Region or patient, which must not be on both sides of a split.
     sources : array, (N,), str
         Image, slide or node that each patch was cut from.
     positions : array, (N, 2), int64
         x and y of the upper left corner in the source, in pixels; -1 where unknown.
     masks : array, (N, H, W), uint8, or None
-        Type of nucleus by pixel, see `MASK_NAMES`; `UNANNOTATED` where the source has no masks.
+        Type of nucleus by pixel, see `NEOPLASTIC`; `UNANNOTATED` where the source has no masks.
     nuclei : array, (N, H, W), int32, or None
         Number of the nucleus by pixel, 0 outside of nuclei and where the source has no masks.
     class_names : tuple of str
         Name of each label.
     name : str
-        What the patches are a sample of.
+        Name of the collection.
     origin : str
-        Where they come from, for provenance; by default `name`.
+        Source of the collection, for provenance; by default `name`.
     """
 
     images: np.ndarray
@@ -76,90 +75,66 @@ class PatchSet:
         digest.update("\n".join(map(str, self.groups)).encode())
         return digest.hexdigest()
 
-    def select(self, which: np.ndarray) -> "PatchSet":
+    def select(self, chosen: np.ndarray) -> "PatchSet":
         """Return the patches at these indices, or where this boolean mask is true."""
-        which = np.asarray(which)
-        arrays = ("images", "labels", "groups", "sources", "positions", "masks", "nuclei")
-        chosen = {
-            name: getattr(self, name)[which] for name in arrays if getattr(self, name) is not None
-        }
-        return replace(self, **chosen)
+        chosen = np.asarray(chosen)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        return replace(self, **{k: x[chosen] for k, x in arrays.items() if x is not None})
 
-    def in_groups(self, groups: Sequence[str]) -> "PatchSet":
-        """Return the patches of these groups."""
-        which = np.isin(self.groups, list(groups))
-        if not which.any():
-            raise ValueError(
-                f"none of the groups {list(groups)[:5]} is in this PatchSet, whose groups are "
-                f"{sorted(set(self.groups))[:5]} and so on."
-            )
-        return self.select(which)
+    def sample(self, per_class: int | None, *, seed: int = 0) -> "PatchSet":
+        """Draw at most `per_class` patches per class, spread evenly over groups, in their order.
 
-    def sample(self, per_class: int, *, seed: int = 0) -> "PatchSet":
-        """Draw at most `per_class` patches of each class, evenly over groups, in their order."""
+        Without a maximum (None), all patches are drawn.
+        """
         return self.select(self.sample_indices(per_class, seed=seed))
 
-    def sample_indices(self, per_class: int, *, seed: int = 0) -> np.ndarray:
+    def sample_indices(self, per_class: int | None, *, seed: int = 0) -> np.ndarray:
         """Return the indices of the patches that `sample` draws."""
         return draw_indices(self.labels, per_class, seed, self.groups)
 
     def split(self, *, folds: int = 3, seed: int = 0) -> tuple["PatchSet", "PatchSet"]:
-        """Split into training and held-out patches, whole groups at a time.
+        """Split into training and held-out patches (one fold of whole groups), both of each class.
 
-        Parameters
-        ----------
-        folds : int
-            One part of this many is held out.
-        seed : int
-            Seed of the assignment of groups.
-
-        Returns
-        -------
-        train, test : PatchSet
-            Both have patches of every class, and no group, nor overlapping patches, in common.
+        They share no group and have no overlapping patches.
         """
-        found = len(np.unique(self.groups))
-        if found < folds:
+        count = len(np.unique(self.groups))
+        if count < folds:
             raise ValueError(
-                f"a split into {folds} folds needs as many groups, but this PatchSet has {found}: "
+                f"a split into {folds} folds needs as many groups, but this PatchSet has {count}: "
                 "give the regions or patients when reading it, or lower folds."
             )
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         for train, test in splitter.split(self.images, self.labels, self.groups):
-            parts = self.select(train), self.select(test)
-            if all(len(np.unique(part.labels)) == len(self.class_names) for part in parts):
-                check_disjoint(*parts)
-                return parts
+            sides = self.select(train), self.select(test)
+            if all(len(np.unique(side.labels)) == len(self.class_names) for side in sides):
+                check_disjoint(*sides)
+                return sides
         raise ValueError(
-            f"no split of {found} groups into {folds} folds leaves every class on both sides: "
+            f"no split of {count} groups into {folds} folds leaves every class on both sides: "
             "more groups of each class, or fewer folds, are needed."
         )
 
 
 def check_disjoint(one: PatchSet, other: PatchSet) -> None:
-    """Raise ValueError if two sets share a group or have patches that overlap.
-
-    Parameters
-    ----------
-    one, other : PatchSet
-    """
+    """Raise ValueError if two sets share a group or have patches that overlap."""
     shared = np.intersect1d(one.groups, other.groups)
     if len(shared):
         raise ValueError(f"the group {shared[0]!r} is on both sides of the split.")
     size = np.array(one.images.shape[2:0:-1])
     for source in np.intersect1d(one.sources, other.sources):
-        here = one.positions[one.sources == source]
-        there = other.positions[other.sources == source]
-        known = (here >= 0).all(axis=1)
-        apart = np.abs(here[known][:, None] - there[None]) >= size
+        positions, others = (x.positions[x.sources == source] for x in (one, other))
+        known = (positions >= 0).all(axis=1)
+        apart = np.abs(positions[known][:, None] - others[None]) >= size
         if not apart.any(axis=-1).all():
             raise ValueError(f"patches of {source!r} overlap across the split: use larger groups.")
 
 
 def draw_indices(
-    labels: np.ndarray, per_class: int, seed: int, groups: np.ndarray | None = None
+    labels: np.ndarray, per_class: int | None, seed: int, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """Sorted indices of at most `per_class` patches of each label, evenly over any groups."""
+    """Sorted indices of at most `per_class` patches per label, evenly over any groups."""
+    if per_class is None:
+        return np.arange(len(labels))
     if per_class < 1:
         raise ValueError(f"per_class is {per_class}; expected at least 1.")
     order = np.random.default_rng(seed).permutation(len(labels))

@@ -20,7 +20,7 @@ def haematoxylin(images: np.ndarray) -> np.ndarray:
     Returns
     -------
     array, (..., H, W), float64
-        0 where there is none; nuclei have a few hundredths to a few tenths.
+        Optical density; nuclei have a few hundredths to a few tenths.
     """
     return rgb2hed(images)[..., 0]
 
@@ -33,7 +33,7 @@ def change_stains(images: np.ndarray, factor: np.ndarray, shift: np.ndarray = 0)
     images : array, (N, H, W, 3), uint8
         RGB.
     factor, shift : array, broadcast against (N, 1, 1, 3)
-        Haematoxylin, eosin, residual.
+        For haematoxylin, eosin and the residual.
 
     Returns
     -------
