@@ -1,7 +1,7 @@
 """One style for all figures."""
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import matplotlib
 import numpy as np
@@ -17,21 +17,16 @@ NETWORK_STYLES = {
     "pretrained": {"color": "#0072b2", "marker": "o", "linestyle": "--"},
     "finetuned": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
 }
-METHOD_STYLES = {
-    "gradcam": {"color": "#0072b2", "marker": "o", "linestyle": "-"},
-    "gradcam++": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
-    "layercam": {"color": "#009e73", "marker": "D", "linestyle": "-"},
-    "saliency": {"color": "#cc79a7", "marker": "v", "linestyle": "-"},
-    "haematoxylin": {"color": "#56b4e9", "marker": "P", "linestyle": "--"},
-    "centre": {"color": "#7f7f7f", "marker": "s", "linestyle": "-."},
-    "random": {"color": "#7f7f7f", "marker": "x", "linestyle": ":"},
-    "uniform": {"color": "#000000", "marker": "+", "linestyle": ":"},
-}
-METHOD_TITLES = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "layercam": "LayerCAM",
-    "saliency": "gradient",
+# Heat-map methods and baselines, in the order of figures: title, colour, marker and line.
+METHODS = {
+    "gradcam": ("Grad-CAM", "#0072b2", "o", "-"),
+    "gradcam++": ("Grad-CAM++", "#d55e00", "^", "-"),
+    "layercam": ("LayerCAM", "#009e73", "D", "-"),
+    "saliency": ("gradient", "#cc79a7", "v", "-"),
+    "haematoxylin": ("haematoxylin map", "#56b4e9", "P", "--"),
+    "centre": ("centre map", "#7f7f7f", "s", "-."),
+    "random": ("random map", "#7f7f7f", "x", ":"),
+    "uniform": ("uniform map", "#000000", "+", ":"),
 }
 # What has no style of its own takes one of these, always the same for the same name.
 _OTHER_STYLES = [
@@ -41,7 +36,7 @@ _OTHER_STYLES = [
         ("#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#000000"), "DPvX*", strict=True
     )
 ]
-_STYLE = {
+_RC = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
     "figure.constrained_layout.use": True,
@@ -63,19 +58,43 @@ _STYLE = {
 
 def use_style() -> None:
     """Set the style of all figures; in a notebook, show them as JPEG, which keeps it small."""
-    matplotlib.rcParams.update(_STYLE)
+    matplotlib.rcParams.update(_RC)
     if get_ipython() is not None:
         set_matplotlib_formats("jpeg", pil_kwargs={"quality": 75})
 
 
-def style_of(name: str, styles: Mapping[str, dict[str, str]]) -> dict[str, str]:
-    """Return the colour, marker and line of a network or method, whether it has its own or not."""
-    return styles.get(name, _OTHER_STYLES[zlib.crc32(name.encode()) % len(_OTHER_STYLES)])
+def _other_style(name: str) -> dict[str, str]:
+    return _OTHER_STYLES[zlib.crc32(name.encode()) % len(_OTHER_STYLES)]
+
+
+def method_style(name: str) -> dict[str, str]:
+    """Return the colour, marker and line of a heat-map method or baseline, also of a new one."""
+    if name not in METHODS:
+        return _other_style(name)
+    return dict(zip(("color", "marker", "linestyle"), METHODS[name][1:], strict=True))
 
 
 def title_of(method: str) -> str:
-    """Return what a heat-map method is called in figures."""
-    return METHOD_TITLES.get(method, method)
+    """Return what a heat-map method or baseline is called in figures."""
+    return METHODS[method][0] if method in METHODS else method
+
+
+def sort_methods(names: Iterable[str]) -> list[str]:
+    """Sort methods: those of `METHODS` first, in its order."""
+    order = {name: place for place, name in enumerate(METHODS)}
+    return sorted(names, key=lambda name: order.get(name, len(order)))
+
+
+def network_style(name: str) -> dict[str, str]:
+    """Return the colour, marker and line of a network, also of one without a style of its own."""
+    return NETWORK_STYLES.get(name) or _other_style(name)
+
+
+def pair_style(one: str, other: str) -> dict[str, str]:
+    """Return the style of a network compared with the pretrained one, or of another pair."""
+    if one == "pretrained" and other in NETWORK_STYLES:
+        return NETWORK_STYLES[other]
+    return _other_style(f"{one} and {other}")
 
 
 def network_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -83,7 +102,7 @@ def network_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
     given = list(dict.fromkeys(names))
     order = [name for name in NETWORK_STYLES if name in given]
     order += [name for name in given if name not in NETWORK_STYLES]
-    return {name: style_of(name, NETWORK_STYLES) for name in order}
+    return {name: network_style(name) for name in order}
 
 
 def offsets(count: int, reach: float) -> np.ndarray:
