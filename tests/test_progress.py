@@ -11,9 +11,11 @@ with progress_bar(total=4, desc="count", unit="thing") as bar:
         print(number)
         bar.set_postfix_str(f"number {number}")
         bar.update()
-for _ in progress_bar(range(3), desc="quick"):
-    pass
+        for _ in progress_bar(range(3), desc="quick"):
+            pass
 for _ in progress_bar(range(3), desc="quiet", disable=True):
+    time.sleep(0.5)
+for _ in progress_bar(range(3), desc="gone", leave=False):
     time.sleep(0.5)"""
 
 
@@ -26,8 +28,9 @@ def test_papermill_keeps_one_output_with_the_last_state(tmp_path):
     (cell,) = nbformat.read(tmp_path / "done.ipynb", 4).cells
     bars = [output for output in cell.outputs if output.output_type == "display_data"]
     text = bars[0].data["text/plain"]
-    assert len(bars) == 1 and text.startswith("count: 100%") and "number 3" in text
+    assert len(bars) == 2 and text.startswith("count: 100%") and "number 3" in text
     assert "4/4" in text and "\r" not in text
+    assert bars[1].data["text/plain"] == ""
     printed = [output.text for output in cell.outputs if output.output_type == "stream"]
     assert "".join(printed) == "0\n1\n2\n3\n"
 

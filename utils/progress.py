@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 
 class _Display:
-    """A text file that shows its last line as one output of a notebook, updated in place."""
+    """A text file whose last line is one output of a notebook, updated in place."""
 
     encoding = "utf-8"  # tqdm draws full blocks for files of this encoding
 
@@ -16,13 +16,12 @@ class _Display:
         self._handle = None
 
     def write(self, text: str) -> None:
-        """Show a line; tqdm repeats it with a carriage return in front."""
-        line = text.strip()
-        data = {"text/plain": line}
-        if line and self._handle is None:
-            self._handle = display(data, raw=True, display_id=True)
-        elif line:
-            self._handle.update(data, raw=True)
+        """Show a state of the bar, which tqdm writes behind a carriage return; "" removes it."""
+        state = {"text/plain": text.strip()}
+        if "\r" in text and self._handle is not None:
+            self._handle.update(state, raw=True)
+        elif text.strip():
+            self._handle = display(state, raw=True, display_id=True)
 
     def flush(self) -> None:
         """Do nothing, since `write` shows at once."""
@@ -32,5 +31,6 @@ def progress_bar(*arguments: Any, **options: Any) -> tqdm:
     """Make a `tqdm` bar with tqdm's own arguments; loops of under a second show nothing."""
     if getattr(get_ipython(), "kernel", None) is not None:
         # tqdm's widgets stay at 0 % in executed notebooks.
-        options = {"file": _Display(), "ncols": 80, **options}
+        # Position 0, since every bar, also one within another, has a display of its own.
+        options = {"file": _Display(), "ncols": 80, "position": 0, **options}
     return tqdm(*arguments, **{"mininterval": 0.5, "delay": 1, **options})

@@ -27,7 +27,7 @@ NOTEBOOKS = ("visualize_channels_CNN", "lucid_iv3", "gradcam_plus", "RCVs_analys
 
 
 class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error; the message has it, and where the executed part is."""
+    """A notebook stopped with an error; the message says which, and where its outputs are."""
 
 
 class _Client(NotebookClient):
@@ -83,6 +83,9 @@ def execute(
 
 def _write(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Write a notebook, with paths of this machine, such as those in warnings, made relative."""
+    for cell in notebook.cells:
+        if "outputs" in cell:  # without bars that their ends have removed
+            cell.outputs = [x for x in cell.outputs if x.get("data") != {"text/plain": ""}]
     text = nbformat.writes(notebook)
     for folder in (ROOT, sys.prefix, sys.base_prefix, Path.home(), tempfile.gettempdir()):
         text = text.replace(json.dumps(f"{folder}/")[1:-1], "")

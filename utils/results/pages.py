@@ -14,7 +14,7 @@ from utils.results.experiment import CLAIMS, KINDS, TEMPLATES, Experiment, find_
 
 
 def _picture(image: dict[str, Any]) -> list[Any]:
-    """Give an image to the page as a list, since there are many."""
+    """Describe an image for the page by a list, since there are many."""
     picture = [image[key] for key in ("src", "alt", "width", "height")]
     if "inset" in image and "patch" in image:
         picture += [[round(share, 5) for share in image["inset"]], _picture(image["patch"])]
@@ -53,7 +53,7 @@ def _cards(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _markdown(text: Any) -> str:
-    """Escape what Markdown or HTML would take for markup; an underscore inside a word is safe."""
+    """Escape markup of Markdown and HTML; an underscore inside a word is safe."""
     text = html.escape(" ".join(str(text).split()), quote=False)
     return re.sub(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#+-](?= )|(?<=^\d)\.(?= ))", r"\\\1", text)
 

@@ -58,20 +58,20 @@ class Record:
                 expected = f"{field.name!r}; expected {field.type.__name__}"
                 raise ValueError(f"{path} has {text} for {expected}. {AGAIN}")
         record = cls(**known)
-        record._check_parts(path)
+        record._check_entries(path)
         return record
 
-    def _check_parts(self, path: Path) -> None:
+    def _check_entries(self, path: Path) -> None:
         """Raise ValueError unless dictionaries within the record have what pages need."""
-        parts = [("data", self.data, ["origin", "patches", "groups"])]
-        parts += [(f"weights, {name}", part, ["origin"]) for name, part in self.weights.items()]
-        for name, part in self.files.items():
-            more = [keys for attribute, keys in _NEEDED_WITH.items() if attribute in part]
-            parts.append((name, part, sum(more, ["alt", "sha256"])))
-        for name, part, keys in parts:
+        entries = [("data", self.data, ["origin", "patches", "groups"])]
+        entries += [(f"weights, {name}", about, ["origin"]) for name, about in self.weights.items()]
+        for name, about in self.files.items():
+            more = [keys for attribute, keys in _NEEDED_WITH.items() if attribute in about]
+            entries.append((name, about, sum(more, ["alt", "sha256"])))
+        for name, about, keys in entries:
             for key in keys:
-                if not isinstance(part, dict) or key not in part:
-                    text = f"{path} has {str(part)[:60]} for {name!r}"
+                if not isinstance(about, dict) or key not in about:
+                    text = f"{path} has {str(about)[:60]} for {name!r}"
                     raise ValueError(f"{text}; expected a dictionary with {key!r}. {AGAIN}")
 
 

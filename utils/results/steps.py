@@ -72,34 +72,34 @@ def code_sha256() -> str:
 
 
 def _content(value: Any) -> tuple:
-    """Reduce a value to its type and plain parts, in which the order of a mapping counts."""
+    """Reduce a value to its type and plain items, in which the order of a mapping counts."""
     if isinstance(value, (bool, int, float, str, bytes, NoneType, np.generic, PathLike)):
         return type(value).__name__, repr(value)
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        pixels = hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
-        return "array", value.dtype.str, str(value.shape), pixels
+        values = hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
+        return "array", value.dtype.str, str(value.shape), values
     if isinstance(value, (list, tuple, np.ndarray)):
-        parts = value
+        items = value
     elif isinstance(value, Mapping):
-        parts = value.items()
+        items = value.items()
     elif isinstance(value, (pd.DataFrame, pd.Series)):
-        parts = value.reset_index().to_dict("list").items()
+        items = value.reset_index().to_dict("list").items()
     elif hasattr(value, "identity"):
-        parts = value.identity
+        items = value.identity
     elif dataclasses.is_dataclass(value):
-        parts = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+        items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     elif isinstance(value, functools.partial):
-        parts = value.func, value.args, value.keywords
+        items = value.func, value.args, value.keywords
     elif isinstance(value, MethodType):
-        parts = value.__func__, value.__self__
+        items = value.__func__, value.__self__
     elif _of_module(value):
-        parts = value.__module__, value.__qualname__
+        items = value.__module__, value.__qualname__
     else:
         raise TypeError(
             f"{value!r} cannot be hashed, so that this step cannot be kept: call the function "
             "directly, or pass arrays, plain values and functions of modules."
         )
-    return type(value).__qualname__, [_content(part) for part in parts]
+    return type(value).__qualname__, [_content(item) for item in items]
 
 
 def _of_module(value: Any) -> bool:

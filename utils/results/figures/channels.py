@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from utils.results.figures.style import error_bars, legend_below, network_styles, offsets
+from utils.results.figures.style import draw_intervals, legend_below, network_styles
 
 
 def patchwork(
@@ -102,14 +102,8 @@ def complexity_by_layer(
     grid = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, (measure, label) in zip(grid, measures.items(), strict=True):
         values = table[table["measure"] == measure].set_index("layer")
-        for offset, (network, style) in zip(
-            offsets(len(styles), 0.12), styles.items(), strict=True
-        ):
-            rows = values[values["network"] == network].loc[layers]
-            where = np.arange(len(layers)) + offset
-            bars = {"label": network, "markersize": 4, "capsize": 2, **style}
-            axes.errorbar(where, rows["mean"], error_bars(rows), **bars)
-        axes.set_xticks(np.arange(len(layers)), layers, rotation=90, fontsize=8)
+        rows = {network: values[values["network"] == network].loc[layers] for network in styles}
+        draw_intervals(axes, rows, styles.values(), 0.12, layers, rotation=90)
         axes.set_ylabel(label)
     legend_below(figure, grid[0])
     figure.suptitle(f"{title} (means and 95 % intervals over {table['n'].max()} channels)")

@@ -146,7 +146,7 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
 def reuse(
     held_out: pd.DataFrame, cka: pd.DataFrame, change: pd.DataFrame, *, title: str = ""
 ) -> Figure:
-    """Draw what is readable, what is kept and what has changed, by layer, one above the other.
+    """Draw held-out R2, CKA with the pretrained network and change of the kernels, by layer.
 
     The tables are `held_out` as in `r2_panels`, of which the mean over concepts is drawn, and
     those of `utils.concepts.cka_by_layer` and `utils.concepts.weight_change`.

@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet, to_uint8
 from utils.results.figures.style import (
-    error_bars,
+    draw_intervals,
     legend_below,
     method_style,
     network_styles,
-    offsets,
     sort_methods,
     title_of,
 )
@@ -106,7 +105,7 @@ def explanations(
 def overlay_card(picture: np.ndarray, title: str, *, colormap: str = "jet") -> Figure:
     """Show one heat map over its patch, ``(H, W, 3)`` uint8, with the scale of the map.
 
-    The patch lies at `CARD_INSET` of the figure, so that another picture can be laid over it.
+    The patch lies at `CARD_INSET` of the figure, so that a page can overlay another picture.
     """
     figure = Figure(figsize=_CARD, layout="none")
     left, top, width, height = CARD_INSET
@@ -140,26 +139,24 @@ def localization(
     ]
     ticks = [f"{title_of(method)}, {layer}" for method, layer in places]
     styles = network_styles(of_networks["network"])
-    rows = -(-len(measures) // 2)
-    figure = Figure(figsize=(10, 3.8 * rows))
-    grid = figure.subplots(rows, 2, sharex=True, squeeze=False)
+    dots = {"linestyle": "none", "markersize": 5}
+    styles = {network: {**style, **dots} for network, style in styles.items()}
+    height = -(-len(measures) // 2)
+    figure = Figure(figsize=(10, 3.8 * height))
+    grid = figure.subplots(height, 2, sharex=True, squeeze=False)
     if len(measures) % 2:
         grid[-1, 1].axis("off")
-        grid[max(rows - 2, 0), 1].tick_params(labelbottom=True)
+        grid[max(height - 2, 0), 1].tick_params(labelbottom=True)
     for axes, (measure, (label, unit)) in zip(grid.flat, measures.items(), strict=False):
         values = table[table["measure"] == measure].set_index(["network", "method", "layer"])
         for method in baselines:
             line = {key: method_style(method)[key] for key in ("color", "linestyle")}
             axes.axhline(values.loc[("", method, ""), "mean"], label=title_of(method), **line)
-        for offset, (network, style) in zip(offsets(len(styles), 0.2), styles.items(), strict=True):
-            points = values.xs(network).loc[places]
-            dots = {**style, "linestyle": "none", "markersize": 5, "capsize": 2}
-            where = np.arange(len(places)) + offset
-            axes.errorbar(where, points["mean"], error_bars(points), label=network, **dots)
+        rows = {network: values.xs(network).loc[places] for network in styles}
+        draw_intervals(axes, rows, styles.values(), 0.2, ticks, rotation=90)
         axes.set(title=label, ylabel=unit)
         axes.set_ylim(bottom=0)
         axes.grid(axis="x", visible=False)
-        axes.set_xticks(np.arange(len(places)), ticks, rotation=90, fontsize=8)
     legend_below(figure, grid[0, 0], fontsize=8)
     figure.suptitle(f"{title} (means, 95 % intervals over {table['groups'].max()} groups)")
     return figure
@@ -210,16 +207,11 @@ def map_similarity(
     titles = {"spearman": "rank correlation", "ssim": "structural similarity (SSIM)"}
     for axes, (measure, label) in zip(grid, titles.items(), strict=True):
         values = table[table["measure"] == measure].set_index(["method", column])
-        for offset, method in zip(offsets(len(methods), 0.15), methods, strict=True):
-            style = {**method_style(method), "linestyle": linestyle}
-            rows = values.xs(method)
-            axes.axhline(rows.loc[baseline, "mean"], color=style["color"], linewidth=0.8, ls=":")
-            rows = rows.reindex(places)
-            where = np.arange(len(places)) + offset
-            bars = {"label": title_of(method), "markersize": 4, "capsize": 2, **style}
-            axes.errorbar(where, rows["mean"], error_bars(rows), **bars)
+        rows = {title_of(method): values.xs(method) for method in methods}
+        styles = [{**method_style(method), "linestyle": linestyle} for method in methods]
+        options = {"level": baseline, "rotation": 45, "ha": "right"}
+        draw_intervals(axes, rows, styles, 0.15, places, **options)
         axes.set(title=f"{label} with the original map", xlabel=xlabel)
-        axes.set_xticks(np.arange(len(places)), places, rotation=45, ha="right", fontsize=8)
     grid[0].set_ylabel(f"mean (dotted: {baseline})")
     legend_below(figure, grid[0])
     figure.suptitle(title)

@@ -1,7 +1,8 @@
 """One style for all figures."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-# Okabe and Ito's colours, which the colour-blind can tell apart, each with a marker of its own.
+# Okabe and Ito's colours, which are safe for the colour-blind, each with its own marker.
 NETWORK_STYLES = {
     "random": {"color": "#7f7f7f", "marker": "s", "linestyle": ":"},
     "pretrained": {"color": "#0072b2", "marker": "o", "linestyle": "--"},
@@ -28,7 +29,7 @@ METHODS = {
     "random": ("random map", "#7f7f7f", "x", ":"),
     "uniform": ("uniform map", "#000000", "+", ":"),
 }
-# What has no style of its own takes one of these, always the same for the same name.
+# Other names take one of these styles, always the same for the same name.
 _OTHER_STYLES = [
     {"color": color, "marker": marker, "linestyle": linestyle}
     for linestyle in ("--", "-.")
@@ -68,14 +69,14 @@ def _other_style(name: str) -> dict[str, str]:
 
 
 def method_style(name: str) -> dict[str, str]:
-    """Return the colour, marker and line of a heat-map method or baseline, also of a new one."""
+    """Return the colour, marker and line of a method or baseline, also of an unknown one."""
     if name not in METHODS:
         return _other_style(name)
     return dict(zip(("color", "marker", "linestyle"), METHODS[name][1:], strict=True))
 
 
 def title_of(method: str) -> str:
-    """Return what a heat-map method or baseline is called in figures."""
+    """Return the title of a heat-map method or baseline in figures."""
     return METHODS[method][0] if method in METHODS else method
 
 
@@ -86,7 +87,7 @@ def sort_methods(names: Iterable[str]) -> list[str]:
 
 
 def network_style(name: str) -> dict[str, str]:
-    """Return the colour, marker and line of a network, also of one without a style of its own."""
+    """Return the colour, marker and line of a network, also of an unknown one."""
     return NETWORK_STYLES.get(name) or _other_style(name)
 
 
@@ -105,14 +106,30 @@ def network_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
     return {name: network_style(name) for name in order}
 
 
-def offsets(count: int, reach: float) -> np.ndarray:
-    """Spread marks of the same place from ``-reach`` to ``reach``; a single one stays there."""
-    return np.linspace(-reach, reach, count) if count > 1 else np.zeros(count)
+def draw_intervals(
+    axes: Axes,
+    tables: Mapping[str, pd.DataFrame],
+    styles: Iterable[Mapping[str, Any]],
+    reach: float,
+    ticks: Sequence[str],
+    *,
+    level: str = "",
+    **options: Any,
+) -> None:
+    """Draw ``mean``, ``low`` and ``high`` of several tables, side by side at each tick.
 
-
-def error_bars(table: pd.DataFrame) -> np.ndarray:
-    """Return the distances of ``low`` and ``high`` from ``mean``: (2, rows)."""
-    return np.abs(table[["low", "high"]].sub(table["mean"], axis=0)).to_numpy().T
+    With `level`, the mean of the row of this name is a dotted line across.
+    """
+    offsets = np.linspace(-reach, reach, len(tables)) if len(tables) > 1 else [0]
+    for (label, rows), style, offset in zip(tables.items(), styles, offsets, strict=True):
+        if level:
+            line = {"color": style["color"], "linewidth": 0.8, "linestyle": ":"}
+            axes.axhline(rows.loc[level, "mean"], **line)
+            rows = rows.reindex(ticks)
+        bars = np.abs(rows[["low", "high"]].sub(rows["mean"], axis=0)).to_numpy().T
+        style = {"label": label, "markersize": 4, "capsize": 2, **style}
+        axes.errorbar(np.arange(len(rows)) + offset, rows["mean"], bars, **style)
+    axes.set_xticks(np.arange(len(ticks)), ticks, fontsize=8, **options)
 
 
 def legend_below(figure: Figure, axes: Axes, **options) -> None:
