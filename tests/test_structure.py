@@ -93,7 +93,7 @@ def test_no_private_name_crosses_a_border(file):
 @pytest.mark.parametrize("file", FILES)
 def test_only_results_draw_and_write(file):
     """Caches, weights and assets are written by their owners, atomically."""
-    if _home(file) == "results":
+    if _home(file) in ("results", "progress"):  # bars are shown in notebooks
         return
     names = {
         alias.name for n in ast.walk(_tree(file)) if isinstance(n, ast.Import) for alias in n.names

@@ -1,4 +1,4 @@
-"""Whole files or none: scratch files that become results, and a full disk said clearly."""
+"""Atomic writing: scratch files that become results, and clear errors when the disk is full."""
 
 import errno
 import hashlib
@@ -13,14 +13,10 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Give a scratch path to write to; it becomes `path` at the end, or vanishes on an error.
+    """Yield a scratch path to write to; it becomes `path` at the end, and is removed on an error.
 
-    What killed processes have left behind for the same path is removed.
-
-    Raises
-    ------
-    OSError
-        If there is no space to write the file; the old one, if any, is unchanged.
+    What killed processes have left behind for the same path is removed. If the disk is full, the
+    old file is unchanged.
     """
     path = Path(path)
     suffix = "".join(path.suffixes[-2:])
@@ -40,13 +36,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_space(path: str | Path) -> Iterator[None]:
-    """Say what a full disk means for a file that is being written.
-
-    Raises
-    ------
-    OSError
-        With the same number as the one that was caught, and what to do.
-    """
+    """Add to the OSError of a full disk what it means and what to do."""
     try:
         yield
     except OSError as error:

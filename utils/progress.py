@@ -1,9 +1,36 @@
-"""One kind of progress bar, as text, which terminals, Jupyter and papermill all show."""
+"""One kind of progress bar, as plain text, which terminals, Jupyter and papermill all show."""
 
-from functools import partial
+from typing import Any
 
+from IPython import get_ipython
+from IPython.display import display
 from tqdm import tqdm
 
-# Widgets would be nicer in Jupyter, but papermill does not print them, and in executed notebooks
-# they stay at 0 %. Loops of less than a second show nothing.
-progress_bar = partial(tqdm, mininterval=0.5, delay=1)
+
+class _Display:
+    """A text file whose last line is one output of a notebook, updated in place."""
+
+    encoding = "utf-8"  # tqdm draws full blocks for files of this encoding
+
+    def __init__(self) -> None:
+        self._handle = None
+
+    def write(self, text: str) -> None:
+        """Show a state of the bar, which tqdm writes behind a carriage return; "" removes it."""
+        state = {"text/plain": text.strip()}
+        if "\r" in text and self._handle is not None:
+            self._handle.update(state, raw=True)
+        elif text.strip():
+            self._handle = display(state, raw=True, display_id=True)
+
+    def flush(self) -> None:
+        """Do nothing, since `write` shows at once."""
+
+
+def progress_bar(*arguments: Any, **options: Any) -> tqdm:
+    """Make a `tqdm` bar with tqdm's own arguments; loops of under a second show nothing."""
+    if getattr(get_ipython(), "kernel", None) is not None:
+        # tqdm's widgets stay at 0 % in executed notebooks.
+        # Position 0, since every bar, also one within another, has a display of its own.
+        options = {"file": _Display(), "ncols": 80, "position": 0, **options}
+    return tqdm(*arguments, **{"mininterval": 0.5, "delay": 1, **options})

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from utils.patches import PatchSet, haematoxylin
-from utils.results import WORK, Run, figures
+from utils.results import Run, figures
+from utils.results.record import WORK
 
 PARTS = 2
 KILLS = 20
@@ -95,7 +96,7 @@ def kill(folder: str) -> None:
             continue
         kills += 1
         broken = [name for name, data in files(root).items() if data not in whole[name]]
-        steps = len(list(Path(root, WORK, "steps").glob("*.pkl")))
+        steps = len(list(Path(root, WORK, "steps").rglob("output.pkl")))
         print(f"kill {kills} after {delay:.2f} s: {steps} steps kept, {len(broken)} broken files")
         if broken:
             sys.exit(f"broken: {broken}")

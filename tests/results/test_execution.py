@@ -1,3 +1,5 @@
+import re
+
 import nbformat
 import pytest
 
@@ -15,7 +17,7 @@ def test_a_failed_notebook_keeps_the_old_copy(tmp_path):
     execute(_notebook(tmp_path / "x.ipynb", "1 + 1"), executed)
     before = executed.read_bytes()
     broken = _notebook(tmp_path / "x.ipynb", "2 + 2", 'raise ValueError("say this")')
-    with pytest.raises(NotebookFailed, match="ValueError: say this"):
+    with pytest.raises(NotebookFailed, match="cell 2 of x.ipynb: ValueError: say this"):
         execute(broken, executed)
     assert executed.read_bytes() == before
     (kept,) = (executed.parent / ".work").glob("failed-*")
@@ -23,15 +25,20 @@ def test_a_failed_notebook_keeps_the_old_copy(tmp_path):
     assert sorted(path.name for path in executed.parent.iterdir()) == [".work", "x.ipynb"]
 
 
-def test_progress_is_shown_and_only_its_end_is_kept(tmp_path, capsys):
-    loop = """import sys, time
+def test_progress_is_shown_and_no_path_is_kept(tmp_path):
+    loop = """import os, time, warnings
 from utils.progress import progress_bar
-for _ in progress_bar(range(5), desc="count", unit="thing"):
-    time.sleep(0.6)"""
-    with open(tmp_path / "terminal", "w") as terminal:
-        source = _notebook(tmp_path / "x.ipynb", loop)
-        execute(source, tmp_path / "done.ipynb", progress=terminal)
-    shown = (tmp_path / "terminal").read_text()
-    assert "count:  40%" in shown and "count: 100%" in shown and "<" in shown
-    (output,) = nbformat.read(tmp_path / "done.ipynb", 4).cells[0].outputs
-    assert output.text.startswith("count: 100%") and output.text.count("%") == 1
+for _ in progress_bar(range(3), desc="count", unit="thing"):
+    time.sleep(0.6)
+    print("line")
+warnings.warn(f"{os.getcwd()}/utils")
+print(LEVEL)"""
+    shown = []
+    source = _notebook(tmp_path / "x.ipynb", loop)
+    execute(source, tmp_path / "done.ipynb", {"LEVEL": 7}, show=shown.append)
+    assert any(re.match("count: +(33|67)%", line) for line in shown)
+    assert shown[-1].startswith("count: 100%")
+    text = (tmp_path / "done.ipynb").read_text()
+    assert not re.findall(r"[^\w.:/<]/\w[\w.-]*/[\w./-]+", text)
+    outputs = {output.output_type: output for output in nbformat.reads(text, 4).cells[1].outputs}
+    assert outputs["display_data"].data["text/plain"].startswith("count: 100%")

@@ -39,9 +39,9 @@ class _Folder:
         assert cv2.imwrite(str(self.path / name), pixels)
         self.files[name] = {"sha256": "0" * 64, "alt": f"{name} of {self.backbone}", **attributes}
 
-    def table(self, name, columns, rows):
+    def table(self, name, columns, rows, layout=None):
         pd.DataFrame(rows, columns=columns.split()).to_csv(self.path / name, index=False)
-        self.files[name] = {"sha256": "0" * 64, "alt": columns}
+        self.files[name] = {"sha256": "0" * 64, "alt": f"table {name}", "layout": layout or {}}
 
     def run(self, **verdicts):
         run = {
@@ -82,7 +82,8 @@ def _channels(root, backbone, network):
             for measure in ("bytes_per_pixel", "spectral_slope")
             for change in changes
         ]
-        folder.table("complexity.csv", "layer measure network mean low high n", rows)
+        wide = {"index": ["measure", "layer"], "columns": ["network"], "values": "mean"}
+        folder.table("complexity.csv", "layer measure network mean low high n", rows, wide)
         rows = [(network, layer, 8) for network in NETWORKS for layer in LAYERS[backbone]]
         folder.table("channels.csv", "network layer channel", rows)
     folder.run(C1="The data do not support C1.")
@@ -120,9 +121,12 @@ def _rcvs(root):
     numbers = np.round(folder.random.random((2 * 2 * 4, 3)), 5).tolist()
     keys = [(y, c, *s) for y in ("conv2d_2b", "mixed5b") for c in ("ASM", "energy") for s in seeds]
     rows = [(y, c, *v, n, s) for (y, c, n, s), v in zip(keys, numbers, strict=True)]
-    folder.table("texture_r2_held_out.csv", "layer concept r2 low high network seed", rows)
+    columns = "layer concept r2 low high network seed"
+    wide = {"index": ["concept", "layer"], "columns": ["network"], "values": "r2"}
+    folder.table("texture_r2_held_out.csv", columns, rows, wide)
     rows = [("pretrained", "finetuned", y, 0.99926, 0.998, 1.0) for y in ("conv2d_2b", "mixed5b")]
-    folder.table("cka.csv", "one other layer cka low high", rows)
+    wide = {"index": ["layer"], "columns": ["one", "other"], "values": "cka"}
+    folder.table("cka.csv", "one other layer cka low high", rows, wide)
     rows = [
         ("conv2d_2b", "ASM", -1.7635, -2, -1.5, 0.01, 0.04, "pretrained"),
         ("conv2d_2b", "energy", 0.25, 0.1, 0.3, 0.01, 0.06, "pretrained"),
@@ -220,35 +224,30 @@ def test_every_image_is_in_a_readme_and_on_the_page(results):
 def test_tables_are_those_of_the_csv(results):
     tables = _tables(results / "inceptionv3" / "README.md")
     csv = pd.read_csv(results / "inceptionv3" / "complexity.csv")
-    for row in csv[csv["network"].str.contains(" - ")].itertuples():
-        table = tables[f"Change of {row.measure}"].set_index("layer")
-        assert table.loc[row.layer, "n"] == "8"
-        cell = table.loc[row.layer, row.network]
+    table = tables["table complexity.csv"].set_index(["measure", "layer"])
+    for row in csv.itertuples():
+        cell = table.loc[(row.measure, row.layer), row.network]
         assert _numbers(cell) == _three(row.mean, row.low, row.high)
 
     tables = _tables(results / "gradcam/inceptionv3" / "README.md")
     csv = pd.read_csv(results / "gradcam/inceptionv3/localization.csv")
-    table = tables["Heat maps and nuclei"].set_index(["network", "method", "layer"])
-    assert len(table) == 13
-    for row in csv.fillna({"network": "baseline", "layer": "–"}).itertuples():
-        cell = table.loc[(row.network, row.method, row.layer), row.measure]
-        assert _numbers(cell) == _three(row.mean, row.low, row.high)
+    table = tables["table localization.csv"]
+    assert len(table) == len(csv) == 26 and "low" not in table
+    for cells, row in zip(table.itertuples(), csv.fillna("–").itertuples(), strict=True):
+        assert (cells.network, cells.method, cells.layer) == (row.network, row.method, row.layer)
+        assert _numbers(cells.mean) == _three(row.mean, row.low, row.high)
 
     tables = _tables(results / "rcvs/inceptionv3" / "README.md")
     csv = pd.read_csv(results / "rcvs/inceptionv3/texture_r2_held_out.csv")
-    mean = tables["R², held out, mean of the concepts"].set_index("layer")
-    assert list(mean.columns) == list(NETWORKS)
-    for (layer, network), part in csv.groupby(["layer", "network"]):
-        assert _numbers(mean.loc[layer, network]) == _three(part["r2"].mean())
-        for concept, rows in part.groupby("concept"):
-            cell = tables[f"R², held out, {concept}"].set_index("layer").loc[layer, network]
-            low, high = rows["low"].min(), rows["high"].max()
-            assert _numbers(cell) == _three(rows["r2"].mean(), low, high)
-    relevance = tables["Bidirectional relevance, pretrained (*: q < 0.05)"].iloc[0]
-    assert relevance.to_dict() == {"layer": "conv2d_2b", "ASM": "-1.76*", "energy": "0.250"}
-    cka = tables["Linear CKA"].iloc[0]
+    table = tables["table texture_r2_held_out.csv"].set_index(["concept", "layer"])
+    for (concept, layer, network), rows in csv.groupby(["concept", "layer", "network"]):
+        seeds = rows["r2"].mean(), rows["low"].min(), rows["high"].max()
+        assert _numbers(table.loc[(concept, layer), network]) == _three(*seeds)
+    relevance = tables["table relevance.csv"].iloc[0]
+    assert _numbers(relevance["br"]) == _three(-1.7635, -2, -1.5)
+    cka = tables["table cka.csv"].iloc[0]
     assert _numbers(cka["pretrained and finetuned"]) == [0.999, 0.998, 1.0]
-    assert tables["Change of the kernels by finetuning"].iloc[0].tolist() == ["mixed5b", "0.0155"]
+    assert tables["table weight_change.csv"].iloc[0].tolist() == ["mixed5b", "0.0155"]
 
 
 def test_readmes_say_what_was_found_and_how_it_was_made(results):
@@ -306,7 +305,7 @@ def test_bad_folders_and_tables_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["results", "pages", "--results", str(tmp_path)])
     with pytest.raises(SystemExit, match="1"):
         main()
-    assert re.search(r"cka.csv has columns .*expected 'cka' too", capsys.readouterr().err)
+    assert re.search(r"cka.csv has columns .*expected 'layer' too", capsys.readouterr().err)
     assert not list(tmp_path.rglob("*.html")), "nothing is written of results that are broken"
 
 

@@ -70,7 +70,7 @@ def test_commit_is_dirty_by_code_and_not_by_results(tmp_path, monkeypatch):
 
     folder = tmp_path / "utils" / "results"
     folder.mkdir(parents=True)
-    monkeypatch.setattr("utils.results.record.__file__", str(folder / "record.py"))
+    monkeypatch.setattr("utils.results.record.ROOT", tmp_path)
     assert commit() == ""
     for name in ("utils/code.py", "figure.png"):
         (tmp_path / name).write_text("old")

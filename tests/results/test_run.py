@@ -3,15 +3,18 @@ import os
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import cv2
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
 from utils.files import file_sha256
-from utils.results import WORK, Results, Run, figures
+from utils.results import Results, Run, figures, start
+from utils.results.record import WORK
 
 
 def _draw(folder):
@@ -82,7 +85,7 @@ def test_full_disk(small_run):
 
 
 def _finished(root, tiny_model, patches, names, seed=0):
-    run = Run("x.ipynb", root, {"SEED": seed, "RESULTS": "r", "METHODS": ("a",), "np": np})
+    run = Run("x.ipynb", root, {"SEED": seed, "METHODS": ("a",), "CACHE": None})
     run.uses({"pretrained": tiny_model}, patches)
     for name in names:
         pixels = np.full((4, 4, 3), seed, np.uint8)
@@ -98,7 +101,8 @@ def test_record_and_stale_files(tmp_path, tiny_model, colored_patches, capsys):
     _finished(tmp_path, tiny_model, colored_patches, ["a.png"], seed=5)
     assert sorted(path.name for path in folder.iterdir()) == ["a.png", "mine.txt", "run.json"]
     record = json.loads((folder / "run.json").read_text())
-    assert record["parameters"] == {"SEED": 5} and record["verdicts"] == {"C1": "undecided"}
+    assert record["parameters"] == {"SEED": 5, "METHODS": ["a"], "CACHE": None}
+    assert record["verdicts"] == {"C1": "undecided"}
     assert record["backbone"] == "tiny" and record["notebook"] == "x.ipynb"
     assert record["data"]["sha256"] == colored_patches.sha256 and record["data"]["groups"] == 8
     assert record["weights"] == {"pretrained": {"origin": "test", "sha256": ""}}
@@ -118,5 +122,44 @@ def test_nothing_is_published_before_the_end(tmp_path, tiny_model):
 
 
 def test_names_of_files(tmp_path):
-    with pytest.raises(ValueError, match="'a.gif'; expected .png or .jpg"):
+    with pytest.raises(ValueError, match="'a.gif'; expected a name ending in .png or .jpg"):
         Results(tmp_path).image(np.zeros((4, 4, 3), np.uint8), "a.gif")
+
+
+def test_start_reads_the_parameters_of_the_notebook(tmp_path, monkeypatch, capsys):
+    parameters = """SEED = 3
+LAYERS = ("a",)
+CACHE = None  # or a folder
+BACKBONE = "densenet121"
+FORCE = False
+RESULTS = "results\""""
+    cell = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": ""}}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata=kernel)
+    nbformat.write(notebook, tmp_path / "x.ipynb")
+    monkeypatch.setattr("utils.results.run.ROOT", tmp_path)
+    variables = {"OTHER": 1, "np": np, "SEED": 4, "LAYERS": ("b",), "CACHE": {"a": 1}}
+    variables |= {"BACKBONE": "densenet121", "FORCE": True, "RESULTS": str(tmp_path / "results")}
+    run = start("x.ipynb", variables, "maps/{backbone}")
+    names = ("SEED", "LAYERS", "CACHE", "BACKBONE")
+    assert run.parameters == {name: variables[name] for name in names}
+    assert run.backbone.name == "densenet121"
+    assert run.main is run.results("maps", "densenet121")
+    with pytest.raises(ValueError, match="y.ipynb is no file"):
+        start("y.ipynb", variables, "maps")
+
+
+def test_what_is_shown_is_saved_and_displayed(tmp_path, capsys):
+    results = Results(tmp_path)
+    table = pd.DataFrame({"layer": ["a", "a"], "network": ["x", "y"], "r2": [0.12345, np.nan]})
+    results.show(figures.patchwork(np.zeros((1, 4, 4, 3))), "a.png", "a figure", network="x")
+    results.show(
+        table,
+        "a.csv",
+        "a table",
+        layout={"index": ["layer"], "columns": ["network"]} | {"values": "r2"},
+    )
+    assert pd.read_csv(tmp_path / "a.csv").equals(pd.read_csv(StringIO(table.to_csv(index=False))))
+    assert results.files["a.csv"]["layout"]["values"] == "r2"
+    assert results.files["a.png"]["network"] == "x"
+    assert re.search(r"a +0.123 +–", capsys.readouterr().out)

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.results import Run, records
-from utils.results.execution import ROOT
+from utils.results import Run
 from utils.results.pages import write
+from utils.results.record import ROOT, records
 from utils.results.verification import problems
 
 

@@ -11,17 +11,19 @@ from utils.patches import PatchSet, haematoxylin
 
 
 class Baseline(NamedTuple):
-    """Title and matplotlib colour of a baseline map in figures."""
+    """Title and matplotlib style of a baseline map in figures."""
 
     title: str
-    color: str
+    style: dict[str, str]
 
 
 BASELINES = {
-    "uniform": Baseline("uniform map", "#000000"),
-    "centre": Baseline("centre map", "#7f7f7f"),
-    "random": Baseline("random map", "#7f7f7f"),
-    "haematoxylin": Baseline("haematoxylin map", "#56b4e9"),
+    "haematoxylin": Baseline(
+        "haematoxylin map", {"color": "#56b4e9", "marker": "P", "linestyle": "--"}
+    ),
+    "centre": Baseline("centre map", {"color": "#7f7f7f", "marker": "s", "linestyle": "-."}),
+    "random": Baseline("random map", {"color": "#7f7f7f", "marker": "x", "linestyle": ":"}),
+    "uniform": Baseline("uniform map", {"color": "#000000", "marker": "+", "linestyle": ":"}),
 }
 
 

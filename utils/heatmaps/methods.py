@@ -1,20 +1,20 @@
 """The methods: from activations and gradients to a map. A new method is one entry of `METHODS`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import tensorflow as tf
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method of explanation, its title and matplotlib colour in figures, and its formula."""
+    """A method of explanation: its formula, and its title and style in figures."""
 
     name: str
     title: str
-    color: str
     # From activations and gradients, (N, h, w, C), to evidence for the target, (N, h, w).
     formula: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    style: dict[str, str] = field(default_factory=dict)  # of matplotlib: color, marker, linestyle
     of: str = "layer"  # or "input": the preprocessed patch itself
     signed: bool = True  # negative values are evidence against the target
     of_probability: bool = True  # the probability may take the place of the logit
@@ -49,9 +49,16 @@ def _saliency(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 _METHODS = (
-    Method("gradcam", "Grad-CAM", "#0072b2", _gradcam),
-    Method("gradcam++", "Grad-CAM++", "#d55e00", _gradcam_plus_plus, "layer", False, False),
-    Method("layercam", "LayerCAM", "#009e73", _layercam, signed=False),
-    Method("saliency", "gradient", "#cc79a7", _saliency, of="input"),
+    Method("gradcam", "Grad-CAM", _gradcam, {"color": "#0072b2", "marker": "o"}),
+    Method(
+        "gradcam++",
+        "Grad-CAM++",
+        _gradcam_plus_plus,
+        {"color": "#d55e00", "marker": "^"},
+        signed=False,
+        of_probability=False,
+    ),
+    Method("layercam", "LayerCAM", _layercam, {"color": "#009e73", "marker": "D"}, signed=False),
+    Method("saliency", "gradient", _saliency, {"color": "#cc79a7", "marker": "v"}, of="input"),
 )
 METHODS = {method.name: method for method in _METHODS}

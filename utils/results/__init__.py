@@ -1,7 +1,7 @@
 """What is kept: figures, runs and their records, executed notebooks, pages, verification."""
 
 from utils.results import figures
-from utils.results.record import RECORD, WORK, Record, records
-from utils.results.run import Results, Run
+from utils.results.run import Results, Run, start
+from utils.results.saving import save_channels, save_overlays
 
-__all__ = ["RECORD", "WORK", "Record", "Results", "Run", "figures", "records"]
+__all__ = ["Results", "Run", "figures", "save_channels", "save_overlays", "start"]

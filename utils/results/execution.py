@@ -1,30 +1,45 @@
-"""Execute the notebooks with papermill, printing one line per notebook.
+"""Execute the notebooks, printing one line per notebook.
 
-An executed copy appears only when it is complete.
+An executed copy appears only when it is complete, and holds no absolute path of this machine.
 """
 
+import json
 import os
-import re
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import nbformat
-import papermill
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
-from utils.files import disk_space, is_abandoned, scratch_prefix
-from utils.results.record import WORK, records
+from utils.files import whole_file
+from utils.results.record import ROOT, WORK, records
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = ("visualize_channels_CNN", "lucid_iv3", "gradcam_plus", "RCVs_analysis")
 
 
 class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error; the message has it, and where the executed part is."""
+    """A notebook stopped with an error; the message says which, and where its outputs are."""
+
+
+class _Client(NotebookClient):
+    """Runs the cells of a notebook, and passes the states of progress bars on."""
+
+    show: Callable[[str], None] | None = None
+
+    def process_message(self, msg, cell, cell_index):
+        content = msg["content"]
+        if self.show and (content.get("transient") or {}).get("display_id"):
+            self.show(content["data"].get("text/plain", ""))
+        return super().process_message(msg, cell, cell_index)
 
 
 def execute(
@@ -32,112 +47,76 @@ def execute(
     executed: str | Path,
     parameters: Mapping[str, Any] | None = None,
     *,
-    progress: TextIO | None = None,
+    show: Callable[[str], None] | None = None,
 ) -> None:
     """Execute a notebook; its copy with outputs appears only when all cells have run.
 
     Parameters
     ----------
-    notebook : str or Path
-    executed : str or Path
-        Where the copy goes.
+    notebook, executed : str or Path
     parameters : mapping of str to object, optional
         Values for the cell that is tagged ``parameters``.
-    progress : text file, optional
-        Where the bars of the notebook's cells go while they run.
-
-    Raises
-    ------
-    NotebookFailed
-        If a cell raises an error. What had run until then is kept below ``.work``.
-    OSError
-        If the disk is full. The old copy, if any, is unchanged.
+    show : callable, optional
+        Called with every state of the notebook's progress bars.
     """
-    executed = Path(executed)
-    work = executed.parent / WORK
-    with disk_space(executed):
-        work.mkdir(parents=True, exist_ok=True)
-        for stray in work.glob(".*~*"):
-            if is_abandoned(stray):
-                stray.unlink()
-        scratch = work / f"{scratch_prefix()}{executed.name}"
-        try:
-            papermill.execute_notebook(
-                notebook,
-                scratch,
-                parameters=dict(parameters or {}),
-                kernel_name="python3",
-                progress_bar=False,
-                stderr_file=progress,
-            )
-        except papermill.PapermillExecutionError as error:
-            kept = work / f"failed-{executed.name}"
-            os.replace(scratch, kept)
-            reason = _first_paragraph(error.evalue)
-            raise NotebookFailed(
-                f"cell {error.exec_count} of {Path(notebook).name}: {error.ename}: {reason}\n"
-                f"The notebook up to there: {kept}"
-            ) from error
-        _tidy(scratch)
-        os.replace(scratch, executed)
+    notebook, executed = Path(notebook), Path(executed)
+    nodes = load_notebook_node(str(notebook))
+    if parameters:
+        kernel = {"kernel_name": "python3", "language": "python"}
+        nodes = parameterize_notebook(nodes, dict(parameters), **kernel)
+    del nodes.metadata["papermill"]
+    client = _Client(nodes, kernel_name="python3", timeout=None, coalesce_streams=True)
+    client.show = show
+    try:
+        client.execute()
+    except (CellExecutionError, DeadKernelError) as error:
+        kept = executed.parent / WORK / f"failed-{executed.name}"
+        _write(nodes, kept)
+        number = max(cell.get("execution_count") or 0 for cell in nodes.cells)
+        name = getattr(error, "ename", type(error).__name__)
+        reason = getattr(error, "evalue", str(error)).strip().split("\n\n")[0][:1000]
+        raise NotebookFailed(
+            f"cell {number} of {notebook.name}: {name}: {reason}\nThe notebook up to there: {kept}"
+        ) from error
+    _write(nodes, executed)
 
 
-class OneLine:
-    """Show the last of many lines of progress on one line of a terminal."""
-
-    def __init__(self, terminal: TextIO, label: str):
-        self.terminal, self.label = terminal, label
-
-    def write(self, text: str) -> None:
-        """Replace the line by the last part of a text that is not empty."""
-        parts = [part for part in re.split(r"[\r\n]", text) if part.strip()]
-        if parts:
-            width = shutil.get_terminal_size().columns - 1
-            self.terminal.write(f"\r\x1b[K{self.label} {parts[-1].strip()}"[: width + 4])
-            self.terminal.flush()
-
-    def flush(self) -> None:
-        """Do nothing, since `write` does it."""
+def _write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook, with paths of this machine, such as those in warnings, made relative."""
+    for cell in notebook.cells:
+        if "outputs" in cell:  # without bars that their ends have removed
+            cell.outputs = [x for x in cell.outputs if x.get("data") != {"text/plain": ""}]
+    text = nbformat.writes(notebook)
+    for folder in (ROOT, sys.prefix, sys.base_prefix, Path.home(), tempfile.gettempdir()):
+        text = text.replace(json.dumps(f"{folder}/")[1:-1], "")
+    with whole_file(path) as scratch:
+        scratch.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
-def _stderr_to(log: Path) -> Iterator[TextIO]:
-    """Let this process and the kernels write errors to a file; give the terminal instead.
-
-    TensorFlow greets at every start, below Python, with lines that nobody needs.
-    """
+def _errors_to(log: Path) -> Iterator[None]:
+    """Let this process and its kernels write errors, such as TensorFlow's greetings, to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.flush()
-    with open(log, "a") as file, os.fdopen(os.dup(2), "w") as terminal:
+    terminal = os.dup(2)
+    with open(log, "a") as file:
         os.dup2(file.fileno(), 2)
-        try:
-            yield terminal
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
-def _tidy(path: Path) -> None:
-    """Merge the outputs of progress bars and keep their last state only."""
-    notebook = nbformat.read(path, nbformat.NO_CONVERT)
-    for cell in notebook.cells:
-        merged = []
-        for output in cell.get("outputs", []):
-            stream = output.get("name") if output["output_type"] == "stream" else None
-            if stream and merged and merged[-1].get("name") == stream:
-                merged[-1]["text"] += output["text"]
-            else:
-                merged.append(output)
-        for output in merged:
-            if output["output_type"] == "stream":
-                output["text"] = re.sub(r"[^\n]*\r(?!\n)", "", output["text"])
-        if "outputs" in cell:
-            cell["outputs"] = [o for o in merged if o.get("text", "-").strip()]
-    nbformat.write(notebook, path)
+def _on_one_line(label: str) -> Callable[[str], None]:
+    """Return a function that shows a text behind a label, in place of the one before."""
 
+    def show(text: str) -> None:
+        line = f"{label} {text}"[: shutil.get_terminal_size().columns - 1]
+        print(f"\r\x1b[K{line}", end="", flush=True)
 
-def _first_paragraph(text: str) -> str:
-    return text.strip().split("\n\n")[0][:1000]
+    return show
 
 
 def execute_all(
@@ -145,27 +124,26 @@ def execute_all(
 ) -> None:
     """Execute notebooks, printing one line per notebook, then the results' location."""
     begun = time.monotonic()
-    live = sys.stderr.isatty() and sys.stdout.isatty()
+    folder = results / "notebooks" / backbone
+    parameters = {"BACKBONE": backbone, "RESULTS": os.path.relpath(results)}
+    if force:
+        parameters["FORCE"] = True
     for name in notebooks:
-        label = f"{name}.ipynb, {backbone}:"
-        print(label, end=" ", flush=True)
+        file = f"{name}.ipynb"
+        label = f"{file}, {backbone}:"
+        show = _on_one_line(label) if sys.stdout.isatty() else None
         started = time.monotonic()
-        parameters = {"BACKBONE": backbone, "RESULTS": str(results)}
-        if force:
-            parameters["FORCE"] = True
-        folder = results / "notebooks" / backbone
+        print(label, end=" ", flush=True)
         try:
-            with _stderr_to(folder / WORK / "kernels.log") as terminal:
-                progress = OneLine(terminal, label) if live else None
-                executed = folder / f"{name}.ipynb"
-                execute(ROOT / f"{name}.ipynb", executed, parameters, progress=progress)
+            with _errors_to(folder / WORK / "kernels.log"):
+                execute(ROOT / file, folder / file, parameters, show=show)
         except (NotebookFailed, OSError) as error:
             print(f"failed after {time.monotonic() - started:.0f} s", flush=True)
             sys.exit(str(error))
-        if live:
-            print(f"\r\x1b[K{label}", end=" ")
+        if show:
+            show("")
         print(f"{time.monotonic() - started:.0f} s", flush=True)
     print(f"All notebooks: {time.monotonic() - begun:.0f} s. Results:")
-    for folder, record in records(results):
+    for path, record in records(results):
         if record.backbone == backbone:
-            print(f"  {folder}: {len(record.files)} files")
+            print(f"  {path}: {len(record.files)} files")

@@ -11,11 +11,10 @@ import jinja2
 
 from utils.files import whole_file
 from utils.results.experiment import CLAIMS, KINDS, TEMPLATES, Experiment, find_experiments
-from utils.results.tables import tables
 
 
 def _picture(image: dict[str, Any]) -> list[Any]:
-    """Give an image to the page as a list, since there are many."""
+    """Describe an image for the page by a list, since there are many."""
     picture = [image[key] for key in ("src", "alt", "width", "height")]
     if "inset" in image and "patch" in image:
         picture += [[round(share, 5) for share in image["inset"]], _picture(image["patch"])]
@@ -26,56 +25,41 @@ def _sections(experiments: list[Experiment]) -> list[dict[str, Any]]:
     """Join the folders of one kind and backbone: the same channel is one card."""
     joined: dict[str, list[Experiment]] = {}
     for experiment in experiments:
-        key = f"{experiment.kind.key}-{experiment.backbone}"
-        joined.setdefault(key, []).append(experiment)
-    sections = []
-    for key, members in joined.items():
-        groups: dict[str, dict[str, dict[str, Any]]] = {}
-        for image in [card for member in members for card in member.cards]:
-            pictures = [_picture(one) for one in (image, image.get("patches")) if one]
-            name = image["name"] if "inset" in image else str(image["channel"])
-            card = {key: image[key] for key in ("group", "title", "layer", "class") if key in image}
-            card = groups.setdefault(image["group"], {}).setdefault(name, card)
-            part = {"network": image["networks"], "images": pictures}
-            card.setdefault("parts", []).append(part)
-        sections.append(
-            {
-                "id": key,
-                "first": members[0],
-                "members": members,
-                "figures": [image for member in members for image in member.figures],
-                "verdicts": {k: v for m in members for k, v in m.run.verdicts.items()},
-                "weights": {k: v for m in members for k, v in m.run.weights.items()},
-                "cards": [card for cards in groups.values() for card in cards.values()],
-            }
-        )
-    return sections
+        joined.setdefault(f"{experiment.kind.key}-{experiment.backbone}", []).append(experiment)
+    return [
+        {
+            "id": key,
+            "first": members[0],
+            "members": members,
+            "figures": [image for member in members for image in member.figures],
+            "verdicts": {k: v for member in members for k, v in member.run.verdicts.items()},
+            "weights": {k: v for member in members for k, v in member.run.weights.items()},
+            "cards": _cards([image for member in members for image in member.cards]),
+        }
+        for key, members in joined.items()
+    ]
+
+
+def _cards(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make cards, each with the same channel of all networks or with one overlay, by group."""
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
+    for image in images:
+        name = image["name"] if "inset" in image else str(image["channel"])
+        card = {key: image[key] for key in ("group", "title", "layer", "class") if key in image}
+        card = groups.setdefault(image["group"], {}).setdefault(name, card | {"parts": []})
+        pictures = [_picture(one) for one in (image, image.get("patches")) if one]
+        card["parts"].append({"network": image["networks"], "images": pictures})
+    return [card for cards in groups.values() for card in cards.values()]
 
 
 def _markdown(text: Any) -> str:
-    """Escape what Markdown or HTML would take for markup; an underscore inside a word is safe."""
+    """Escape markup of Markdown and HTML; an underscore inside a word is safe."""
     text = html.escape(" ".join(str(text).split()), quote=False)
     return re.sub(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#+-](?= )|(?<=^\d)\.(?= ))", r"\\\1", text)
 
 
 def build(root: str | Path) -> dict[Path, str]:
-    """Make all pages over a folder of results, without writing them.
-
-    Parameters
-    ----------
-    root : str or Path
-        Folder of all results.
-
-    Returns
-    -------
-    dict of Path to str
-        ``index.html``, ``README.md`` and the ``README.md`` of every experiment.
-
-    Raises
-    ------
-    ValueError
-        If there is no ``run.json``, or one that cannot be understood.
-    """
+    """Make ``index.html``, ``README.md`` and the ``README.md`` of every experiment, as text."""
     root = Path(root)
     experiments = find_experiments(root)
     environment = jinja2.Environment(
@@ -92,10 +76,9 @@ def build(root: str | Path) -> dict[Path, str]:
     titles = {kind.key: kind.title for kind in KINDS}
     titles |= {experiment.backbone: experiment.run.backbone_title for experiment in experiments}
     cards = [{"id": section["id"], "cards": section["cards"]} for section in sections]
-    commits = dict.fromkeys(experiment.run.commit for experiment in experiments)
+    commits = dict.fromkeys(e.run.commit for e in experiments if e.run.commit)
     given = {"claims": CLAIMS, "experiments": experiments, "sections": sections}
-    given["commits"] = [commit for commit in commits if commit]
-    given["data"] = {"titles": titles, "sections": cards}
+    given |= {"commits": list(commits), "data": {"titles": titles, "sections": cards}}
     pages = {}
     for name, template in {"index.html": "index.html.j2", "README.md": "results.md.j2"}.items():
         pages[root / name] = environment.get_template(template).render(given)
@@ -105,7 +88,7 @@ def build(root: str | Path) -> dict[Path, str]:
             experiment=experiment,
             run=experiment.run,
             up="../" * (experiment.folder.count("/") + 1),
-            tables=tables(experiment.path, experiment.tables),
+            tables=experiment.shown_tables(),
         )
     return pages
 

@@ -6,147 +6,84 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
 
 from utils.files import whole_file
 
+ROOT = Path(__file__).resolve().parents[2]  # of the repository, where the notebooks are
 RECORD = "run.json"
 WORK = ".work"  # steps and unfinished runs, below the folder of all results
 AGAIN = 'Run "make figures" to write it again.'
-# What else is needed with a field, or with an attribute of a file.
-_WITH = {
-    "data": ("origin", "patches", "groups"),
-    "of": ("role",),
-    "channel": ("layer",),
-    "inset": ("class", "prediction"),
-}
+# Attributes that pages need beside another attribute of a file.
+_NEEDED_WITH = {"of": ["role"], "channel": ["layer"], "inset": ["class", "prediction"]}
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a run used and made, and how.
+    """What a run used and made, and how."""
 
-    Attributes
-    ----------
-    notebook : str
-        File name.
-    backbone, backbone_title : str
-    weights : dict of str to dict
-        Origin and SHA-256 of each network.
-    data : dict
-        Origin, SHA-256, and numbers of patches and groups.
-    verdicts : dict of str to str
-        Sentences, by claim.
-    parameters : dict
-        Parameters of the notebook.
-    versions : dict of str to str
-        Versions of the packages.
-    code_sha256 : str
-        Hash of the code of the methods.
-    finished : str
-        Time in UTC, ISO 8601.
-    duration_seconds : float
-    files : dict of str to dict
-        SHA-256, alternative text and more of each file, by its name in the folder.
-    steps_kept : int
-        Steps taken from earlier runs, whose time is not in the duration.
-    commit : str
-        Commit of the repository, with ``-dirty`` if files had changed; empty where unknown.
-    """
-
-    notebook: str
+    notebook: str  # file name
     backbone: str
     backbone_title: str
-    weights: dict
-    data: dict
-    verdicts: dict
-    parameters: dict
-    versions: dict
-    code_sha256: str
-    finished: str
-    duration_seconds: float
-    files: dict
-    steps_kept: int = 0
-    commit: str = ""
+    weights: dict  # origin and SHA-256 of each network
+    data: dict  # origin, SHA-256, and numbers of patches and groups
+    verdicts: dict  # sentences by claim
+    parameters: dict  # of the notebook
+    versions: dict  # of the packages
+    code_sha256: str  # of the methods
+    finished: str  # time in UTC, ISO 8601
+    duration_seconds: float  # without the time of steps kept
+    files: dict  # SHA-256, alternative text and more of each file, by its name in the folder
+    steps_kept: int = 0  # taken from earlier runs
+    commit: str = ""  # of the repository, with "-dirty" if files had changed; empty if unknown
 
     def write(self, folder: Path) -> None:
         """Write ``run.json`` into a folder."""
         with whole_file(folder / RECORD) as scratch:
-            scratch.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+            scratch.write_text(json.dumps(dataclasses.asdict(self), indent=1, default=str) + "\n")
 
     @classmethod
     def read(cls, folder: str | Path) -> "Record":
-        """Read and check the ``run.json`` of a folder.
-
-        Raises
-        ------
-        ValueError
-            If it cannot be read, or a field is missing or of another type.
-        """
+        """Read the ``run.json`` of a folder; raise ValueError if a field is missing or wrong."""
         path = Path(folder) / RECORD
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} is not JSON ({error}). {AGAIN}") from error
         values = values if isinstance(values, dict) else {}
-        expected = get_type_hints(cls)
-        optional = {field.name: field.default for field in dataclasses.fields(cls)}
         known = {}
-        for key, kind in expected.items():
-            value = values.get(key, optional[key])
-            if not isinstance(value, (int, float) if kind is float else kind):
-                found = repr(value)[:60] if key in values else "nothing"
-                raise ValueError(
-                    f"{path} has {found} for {key!r}; expected {kind.__name__}. {AGAIN}"
-                )
-            known[key] = value
+        for field in dataclasses.fields(cls):
+            value = known[field.name] = values.get(field.name, field.default)
+            if not isinstance(value, (int, float) if field.type is float else field.type):
+                text = repr(value)[:60] if field.name in values else "nothing"
+                expected = f"{field.name!r}; expected {field.type.__name__}"
+                raise ValueError(f"{path} has {text} for {expected}. {AGAIN}")
         record = cls(**known)
-        _check_parts(path, record)
+        record._check_entries(path)
         return record
 
-
-def _check_parts(path: Path, record: Record) -> None:
-    """Raise ValueError unless dictionaries within a record have what pages need."""
-
-    def check(name: str, value: Any, *keys: str) -> None:
-        for key in keys:
-            if not isinstance(value, dict) or key not in value:
-                what = f"{path} has {str(value)[:60]} for {name!r}"
-                raise ValueError(f"{what}; expected a dictionary with {key!r}. {AGAIN}")
-
-    check("data", record.data, *_WITH["data"])
-    for name, weights in record.weights.items():
-        check(f"weights, {name}", weights, "origin")
-    for name, attributes in record.files.items():
-        check(name, attributes, "alt", "sha256")
-        for key in _WITH.keys() & attributes.keys():
-            check(name, attributes, *_WITH[key])
+    def _check_entries(self, path: Path) -> None:
+        """Raise ValueError unless dictionaries within the record have what pages need."""
+        entries = [("data", self.data, ["origin", "patches", "groups"])]
+        entries += [(f"weights, {name}", about, ["origin"]) for name, about in self.weights.items()]
+        for name, about in self.files.items():
+            more = [keys for attribute, keys in _NEEDED_WITH.items() if attribute in about]
+            entries.append((name, about, sum(more, ["alt", "sha256"])))
+        for name, about, keys in entries:
+            for key in keys:
+                if not isinstance(about, dict) or key not in about:
+                    text = f"{path} has {str(about)[:60]} for {name!r}"
+                    raise ValueError(f"{text}; expected a dictionary with {key!r}. {AGAIN}")
 
 
 def records(root: str | Path) -> Iterator[tuple[Path, Record]]:
-    """Find all experiments below a folder of results.
-
-    Parameters
-    ----------
-    root : str or Path
-
-    Yields
-    ------
-    folder : Path
-    record : Record
-
-    Raises
-    ------
-    ValueError
-        If a record cannot be understood.
-    """
+    """Yield the folder and the record of every experiment below a folder of results."""
     for path in sorted(Path(root).rglob(RECORD)):
         if WORK not in path.parts:
             yield path.parent, Record.read(path.parent)
 
 
 def previous_files(folder: Path) -> list[str]:
-    """Name the files of the record that lies in a folder, whatever else is wrong with it."""
+    """List the files of the record in a folder, whatever else is wrong with it."""
     try:
         return list(json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or it names none
@@ -157,8 +94,7 @@ def commit() -> str:
     """Return the commit of the code, with ``-dirty`` if code has changed; empty if unknown."""
 
     def git(*arguments: str) -> subprocess.CompletedProcess:
-        folder = Path(__file__).resolve().parent.parent.parent
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
 
     try:
         head = git("rev-parse", "--short=7", "HEAD")

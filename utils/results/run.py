@@ -17,15 +17,19 @@ import cv2
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from IPython.display import display
 from matplotlib.figure import Figure
+from papermill import inspect_notebook
 
 from utils.files import disk_space, file_sha256, is_abandoned, scratch_prefix, whole_file
 from utils.patches import to_uint8
-from utils.results.record import RECORD, WORK, Record, commit, previous_files
+from utils.results.figures import use_style
+from utils.results.record import RECORD, ROOT, WORK, Record, commit, previous_files
 from utils.results.steps import Steps, code_sha256
+from utils.results.tables import readable
 from utils.versions import versions
 
-_NOT_PARAMETERS = ("RESULTS", "FORCE")  # where files go and whether to make them again
+_NOT_RECORDED = ("RESULTS", "FORCE")  # where files go and whether to make them again
 
 
 class Results:
@@ -42,26 +46,47 @@ class Results:
     ----------
     folder : Path
     files : dict of str to dict
-        What is known of each file, by its name in the folder: ``sha256``, ``alt`` and more.
+        Attributes of each file, by its name in the folder: ``sha256``, ``alt`` and more.
     """
 
     def __init__(self, root: str | Path, *experiment: str):
         self.folder = Path(root, *experiment)
         self.files: dict[str, dict[str, Any]] = {}
 
-    def figure(self, figure: Figure, name: str, alt: str = "", **about: Any) -> Path:
-        """Save a matplotlib figure: ``.png`` for lines and text, ``.jpg`` for many pictures.
+    def show(
+        self,
+        content: Figure | pd.DataFrame,
+        name: str,
+        alt: str = "",
+        *,
+        layout: Mapping[str, Any] | None = None,
+        **about: Any,
+    ) -> None:
+        """Save a figure or a table and display it; the pages show the table in the same layout.
 
         Parameters
         ----------
-        figure : Figure
+        content : Figure or DataFrame
         name : str
-            Path in the folder.
+            Path in the folder: ``.png``, ``.jpg`` or ``.csv``.
         alt : str
-            What is seen, in words.
+            Alternative text.
+        layout : mapping, optional
+            Columns ``index``, ``columns`` and ``values`` of a wide table; see `readable`.
         **about
-            What else the gallery is to know: network, layer, class and so on.
+            Further attributes for the gallery: network, layer, class and so on.
         """
+        if isinstance(content, pd.DataFrame):
+            layout = dict(layout or {})
+            self.table(content, name, alt, layout=layout, **about)
+            text = readable(content, **layout)
+            display(text.set_index(list(text.columns[: len(layout.get("index", "1"))])))
+        else:
+            self.figure(content, name, alt, **about)
+            display(content)
+
+    def figure(self, figure: Figure, name: str, alt: str = "", **about: Any) -> Path:
+        """Save a matplotlib figure: ``.png`` for lines and text, ``.jpg`` for many pictures."""
         options = {
             # Without the version of matplotlib, which would change the bytes but not the picture.
             ".png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 9}},
@@ -79,10 +104,8 @@ class Results:
             ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 80, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
         }
         path = self._path(name, options)
-        image = to_uint8(image)
-        encoded = cv2.imencode(
-            path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options[path.suffix]
-        )[1]
+        pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+        encoded = cv2.imencode(path.suffix, pixels, options[path.suffix])[1]
         with whole_file(path) as scratch:
             scratch.write_bytes(encoded.tobytes())
         return self._add(name, alt, about)
@@ -95,7 +118,8 @@ class Results:
 
     def _path(self, name: str, suffixes) -> Path:
         if Path(name).suffix not in suffixes:
-            raise ValueError(f"a file is to be called {name!r}; expected {' or '.join(suffixes)}.")
+            expected = " or ".join(suffixes)
+            raise ValueError(f"file name is {name!r}; expected a name ending in {expected}.")
         return self.folder / name
 
     def _add(self, name: str, alt: str, about: Mapping[str, Any]) -> Path:
@@ -114,50 +138,36 @@ class Run:
         File name.
     root : str or Path
         Folder of all results.
-    variables : mapping of str to object
-        The notebook's ``globals()``; those in upper case that are numbers, strings or lists are
-        its parameters.
+    parameters : mapping of str to object
+        Parameters of the notebook.
     force : bool
-        Make every step again, also those that the same parameters have made before.
+        Compute every step again, also those that the same parameters have made before.
     """
 
     def __init__(
-        self, notebook: str, root: str | Path, variables: Mapping[str, Any], *, force: bool = False
+        self, notebook: str, root: str | Path, parameters: Mapping[str, Any], *, force: bool = False
     ):
-        self.notebook, self.root = notebook, Path(root)
-        self.parameters = {
-            name: value
-            for name, value in variables.items()
-            if name.isupper()
-            and isinstance(value, (bool, int, float, str, list))
-            and name not in _NOT_PARAMETERS
-        }
+        self.notebook, self.root, self.parameters = notebook, Path(root), dict(parameters)
         self._began, self._commit = time.monotonic(), commit()
         self._used: dict[str, Any] = {"weights": {}}
         self._verdicts: dict[str, str] = {}
         self._results: dict[str, Results] = {}
         work = self.root / WORK
-        self.steps = Steps(work / "steps", force=force)
-        self.once = self.steps.once
         with disk_space(work):
             work.mkdir(parents=True, exist_ok=True)
             for folder in work.glob(".*~*"):
                 if is_abandoned(folder):
                     shutil.rmtree(folder, ignore_errors=True)
             self._staged = Path(tempfile.mkdtemp(prefix=scratch_prefix(), dir=work))
+            self.steps = Steps(work / "steps", force=force)
+        self.once = self.steps.once
 
     def results(self, *experiment: str) -> Results:
         """Return the results of an experiment, by its subfolders."""
         return self._results.setdefault("/".join(experiment), Results(self._staged, *experiment))
 
     def uses(self, networks: Mapping[str, Any], patches: Any) -> None:
-        """Record what the results depend on.
-
-        Parameters
-        ----------
-        networks : mapping of str to Model
-        patches : PatchSet
-        """
+        """Record the networks, by name, and the PatchSet that the results depend on."""
         for name, model in networks.items():
             self._used["backbone"] = model.backbone.name
             self._used["backbone_title"] = model.backbone.title
@@ -175,7 +185,7 @@ class Run:
         print(text)
 
     def finish(self) -> None:
-        """Put the results in the place of the old ones, and print where they are.
+        """Replace the old results by the new ones, and print where they are.
 
         Files of the previous run that this run did not produce are removed; other files are left
         alone.
@@ -206,6 +216,40 @@ class Run:
                 f"{self.steps.taken} of {self.steps.taken + self.steps.made} steps were kept from "
                 "an earlier run with the same parameters; FORCE makes them again."
             )
+
+
+def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
+    """Set a notebook up: style of the figures, seed, parameters, backbone and main folder.
+
+    Parameters
+    ----------
+    notebook : str
+        Name of the notebook's file, at the top of the repository.
+    variables : mapping of str to object
+        The notebook's ``globals()``, with the values of its parameters.
+    folder : str
+        Folder of the main results below RESULTS, such as ``"gradcam/{backbone}"``.
+
+    Returns
+    -------
+    Run
+        With the `backbone` and the `main` results, whose ``show`` is also the run's.
+    """
+    # Only here, since nothing else of this subpackage needs TensorFlow.
+    from utils.networks import choose_backbone, get_backbone, make_deterministic
+
+    path = ROOT / notebook
+    if not path.is_file():
+        raise ValueError(f"notebook is {notebook!r}, but {path} is no file: give the file's name.")
+    names = [name for name in inspect_notebook(path) if name not in _NOT_RECORDED]
+    parameters = {name: variables[name] for name in names}
+    use_style()
+    make_deterministic(variables["SEED"])
+    run = Run(notebook, variables["RESULTS"], parameters, force=variables["FORCE"])
+    run.backbone = get_backbone(choose_backbone(variables["BACKBONE"]))
+    run.main = run.results(*folder.format(backbone=run.backbone.name).split("/"))
+    run.show = run.main.show
+    return run
 
 
 def _publish(results: Results, folder: Path, record: Record) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from utils.results.figures.style import error_bars, legend_below, network_styles, offsets
+from utils.results.figures.style import draw_intervals, legend_below, network_styles
 
 
 def patchwork(
@@ -18,20 +18,7 @@ def patchwork(
     title: str = "",
     cell: float = 1.7,
 ) -> Figure:
-    """Lay out images in a grid.
-
-    Parameters
-    ----------
-    images : array, (N, H, W, 3), uint8 or float in [0, 1]
-    titles : sequence of str, optional
-        One per image.
-    columns : int
-        Number of images side by side.
-    title : str
-        Title of the whole figure.
-    cell : float
-        Width of an image in inches.
-    """
+    """Lay out images, ``(N, H, W, 3)``, in a grid whose cells are so many inches wide."""
     titles = [""] * len(images) if titles is None else titles
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
@@ -55,21 +42,16 @@ def channel_overview(
 ) -> Figure:
     """Show the same channels of several networks side by side, one layer per row.
 
-    Parameters
-    ----------
-    networks : mapping of str to (mapping of str to array, (n, H, W, 3))
-        Rendered images, by network and layer.
-    channels : mapping of str to sequence of int
-        Channel numbers, by layer.
+    The networks map layers to images, ``(n, H, W, 3)``; the channels map layers to their numbers.
     """
     count = max(len(numbers) for numbers in channels.values())
     figure = Figure(
         figsize=(cell * count * len(networks) + 1.2, (cell + 0.2) * len(channels) + 0.6)
     )
-    parts = figure.subfigures(1, len(networks), squeeze=False)[0]
-    for part, (network, rendered) in zip(parts, networks.items(), strict=True):
-        part.suptitle(network)
-        grid = part.subplots(len(channels), count, squeeze=False)
+    columns = figure.subfigures(1, len(networks), squeeze=False)[0]
+    for column, (network, rendered) in zip(columns, networks.items(), strict=True):
+        column.suptitle(network)
+        grid = column.subplots(len(channels), count, squeeze=False)
         for row, (layer, numbers) in zip(grid, channels.items(), strict=True):
             for axes in row:
                 axes.set(xticks=[], yticks=[], frame_on=False)
@@ -89,16 +71,7 @@ def channels_with_patches(
     title: str = "",
     cell: float = 1.5,
 ) -> Figure:
-    """Show the image of each channel beside the nine patches that excite it most.
-
-    Parameters
-    ----------
-    images : array, (N, H, W, 3), uint8 or float in [0, 1]
-    patches : sequence of array, (at most 9, h, w, 3), uint8
-        The patches that excite each channel most, the most exciting first.
-    titles : sequence of str
-        One per channel.
-    """
+    """Show the image of each channel beside the (at most nine) patches that excite it most."""
     columns = min(4, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(2 * cell * columns, (cell + 0.25) * rows + 0.4))
@@ -120,27 +93,17 @@ def complexity_by_layer(
 ) -> Figure:
     """Draw the complexity of channel images by layer, one panel per measure.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns ``layer``, ``measure``, ``network``, ``mean``, ``low``, ``high``, ``n``.
-    measures : mapping of str to str
-        Titles of the measures, by their names in `table`.
+    The table has the columns ``layer``, ``measure``, ``network``, ``mean``, ``low``, ``high`` and
+    ``n``; `measures` names the titles.
     """
     layers = list(dict.fromkeys(table["layer"]))
     styles = network_styles(name for name in table["network"] if " - " not in name)
     figure = Figure(figsize=(9, 3.4))
     grid = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, (measure, label) in zip(grid, measures.items(), strict=True):
-        part = table[table["measure"] == measure].set_index("layer")
-        for offset, (network, style) in zip(
-            offsets(len(styles), 0.12), styles.items(), strict=True
-        ):
-            rows = part[part["network"] == network].loc[layers]
-            where = np.arange(len(layers)) + offset
-            bars = {"label": network, "markersize": 4, "capsize": 2, **style}
-            axes.errorbar(where, rows["mean"], error_bars(rows), **bars)
-        axes.set_xticks(np.arange(len(layers)), layers, rotation=90, fontsize=8)
+        values = table[table["measure"] == measure].set_index("layer")
+        rows = {network: values[values["network"] == network].loc[layers] for network in styles}
+        draw_intervals(axes, rows, styles.values(), 0.12, layers, rotation=90)
         axes.set_ylabel(label)
     legend_below(figure, grid[0])
     figure.suptitle(f"{title} (means and 95 % intervals over {table['n'].max()} channels)")
@@ -148,13 +111,7 @@ def complexity_by_layer(
 
 
 def montage(patches: np.ndarray, side: int = 64) -> np.ndarray:
-    """Lay up to nine patches, ``(n, h, w, 3)`` uint8, out in a square, row by row.
-
-    Parameters
-    ----------
-    side : int
-        Height and width of a patch in the square, in pixels.
-    """
+    """Arrange up to nine patches, each scaled to `side` pixels, in a square, row by row."""
     canvas = np.full((3 * side, 3 * side, 3), 255, np.uint8)
     for place, patch in enumerate(patches[:9]):
         row, column = divmod(place, 3)

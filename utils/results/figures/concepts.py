@@ -6,23 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from utils.results.figures.style import NETWORK_STYLES, legend_below, network_styles, style_of
+from utils.results.figures.style import legend_below, network_styles, pair_style
 
-_R2_FLOOR = -0.25  # where the axis of R2 ends; a few poor fits would squeeze all others
+_R2_FLOOR = -0.25  # where the axis of R2 ends; otherwise a few poor fits flatten all other curves
 
 
 def measures_overview(
     measures: pd.DataFrame, labels: np.ndarray, class_names: Sequence[str], *, title: str = ""
 ) -> Figure:
-    """Draw the distribution of every measure by class, and how measures correlate.
-
-    Parameters
-    ----------
-    measures : DataFrame, N rows
-        One column per concept.
-    labels : array, (N,)
-        Index into `class_names`.
-    """
+    """Draw the distribution of every measure (column) by class, and how measures correlate."""
     figure = Figure(figsize=(10, 4.6))
     left, right = figure.subfigures(1, 2, width_ratios=(1.5, 1))
     rows = -(-len(measures.columns) // 3)
@@ -32,8 +24,8 @@ def measures_overview(
     for axes, (name, values) in zip(grid.flat, measures.items(), strict=False):
         edges = np.histogram_bin_edges(values, 24)
         for label, color in zip(np.unique(labels), ("#0072b2", "#d55e00"), strict=False):
-            part = values[labels == label]
-            axes.hist(part, edges, color=color, alpha=0.6, label=class_names[label])
+            of_class = values[labels == label]
+            axes.hist(of_class, edges, color=color, alpha=0.6, label=class_names[label])
         axes.set_title(name)
         axes.tick_params(labelsize=8)
     for axes in grid[:, 0]:
@@ -57,13 +49,8 @@ def measures_overview(
 def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw R2 by layer, one row per concept: in-sample as in the paper, and held out beside it.
 
-    Parameters
-    ----------
-    in_sample : DataFrame
-        `utils.concepts.in_sample_r2` of several networks, with a column ``network``.
-    held_out : DataFrame
-        `utils.concepts.r2_table` of the same. Rows of a network that differ in a column ``seed``
-        are drawn as their mean, with the widest interval.
+    The tables are those of `utils.concepts` with a column ``network``. Held-out rows that differ
+    in a column ``seed`` are drawn as their mean, with the widest interval.
     """
     concepts = list(dict.fromkeys(held_out["concept"]))
     layers = list(dict.fromkeys(held_out["layer"]))
@@ -78,12 +65,12 @@ def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "
         band = {"color": "#000000", "alpha": 0.18, "linewidth": 0, "label": "groups exchanged"}
         right.fill_between(where, null["null_low"], null["null_high"], **band)
         for network, style in styles.items():
-            part = in_sample[(in_sample["concept"] == concept) & (in_sample["network"] == network)]
-            rows = held[held["network"] == network].groupby("layer")
-            part = part.groupby("layer")[["r2", "adjusted_r2"]].mean().loc[layers]
-            left.plot(where, part["r2"], label=network, markersize=4, **style)
+            fits = in_sample[(in_sample["concept"] == concept) & (in_sample["network"] == network)]
+            fits = fits.groupby("layer")[["r2", "adjusted_r2"]].mean().loc[layers]
+            left.plot(where, fits["r2"], label=network, markersize=4, **style)
             hollow = {**style, "linestyle": "none", "markerfacecolor": "none", "markersize": 7}
-            left.plot(where, part["adjusted_r2"], **hollow)
+            left.plot(where, fits["adjusted_r2"], **hollow)
+            rows = held[held["network"] == network].groupby("layer")
             rows = rows.agg({"r2": "mean", "low": "min", "high": "max"}).loc[layers]
             right.plot(where, rows["r2"], label=network, markersize=4, **style)
             shade = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
@@ -105,18 +92,15 @@ def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "
 def learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw held-out R2 by the number of training patches, one panel per layer, mean over concepts.
 
-    Parameters
-    ----------
-    table : DataFrame
-        `utils.concepts.learning_curve` of several networks, with a column ``network``.
+    The table is that of `utils.concepts.learning_curve` with a column ``network``.
     """
     layers = list(dict.fromkeys(table["layer"]))
     figure = Figure(figsize=(10, 3.4))
     grid = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
     for axes, layer in zip(grid, layers, strict=True):
         for network, style in network_styles(table["network"]).items():
-            part = table[(table["layer"] == layer) & (table["network"] == network)]
-            curve = part.groupby("patches")["r2"].mean()
+            rows = table[(table["layer"] == layer) & (table["network"] == network)]
+            curve = rows.groupby("patches")["r2"].mean()
             axes.plot(curve.index, curve, label=network, markersize=4, **style)
         axes.set(title=layer, xlabel="training patches")
     grid[0].set_ylim(top=1.05)  # shared, and only now that all curves are drawn
@@ -129,10 +113,7 @@ def learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
 def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw the bidirectional relevance of each concept and layer, one panel per network.
 
-    Parameters
-    ----------
-    table : DataFrame
-        `utils.concepts.relevance` of several networks, with a column ``network``.
+    The table is that of `utils.concepts.relevance` with a column ``network``.
     """
     networks = list(dict.fromkeys(table["network"]))
     layers = list(dict.fromkeys(table["layer"]))
@@ -141,10 +122,10 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
     figure = Figure(figsize=(10, 0.42 * len(concepts) + 2.4))
     grid = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     for axes, network in zip(grid, networks, strict=True):
-        part = table[table["network"] == network].set_index(["concept", "layer"])
-        values = part["br"].unstack("layer").loc[concepts, layers]
+        rows = table[table["network"] == network].set_index(["concept", "layer"])
+        values = rows["br"].unstack("layer").loc[concepts, layers]
         shown = axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
-        sure = (part.filter(regex="^q_").max(axis=1) < 0.05).unstack("layer")
+        sure = (rows.filter(regex="^q_").max(axis=1) < 0.05).unstack("layer")
         for (row, column), value in np.ndenumerate(sure.loc[concepts, layers].to_numpy()):
             if value:
                 axes.text(column, row, "*", ha="center", va="center", fontsize=12)
@@ -165,35 +146,24 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
 def reuse(
     held_out: pd.DataFrame, cka: pd.DataFrame, change: pd.DataFrame, *, title: str = ""
 ) -> Figure:
-    """Draw what is readable, what is kept and what has changed, by layer, one above the other.
+    """Draw held-out R2, CKA with the pretrained network and change of the kernels, by layer.
 
-    Parameters
-    ----------
-    held_out : DataFrame
-        As in `r2_panels`; the mean over concepts is drawn.
-    cka : DataFrame
-        From `utils.concepts.cka_by_layer`.
-    change : DataFrame
-        From `utils.concepts.weight_change`.
+    The tables are `held_out` as in `r2_panels`, of which the mean over concepts is drawn, and
+    those of `utils.concepts.cka_by_layer` and `utils.concepts.weight_change`.
     """
     layers = list(dict.fromkeys(held_out["layer"]))
     where = np.arange(len(layers))
     figure = Figure(figsize=(8, 8.4))
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
     for network, style in network_styles(held_out["network"]).items():
-        part = held_out[held_out["network"] == network]
-        mean = part.groupby("layer")["r2"].mean().loc[layers]
+        rows = held_out[held_out["network"] == network]
+        mean = rows.groupby("layer")["r2"].mean().loc[layers]
         top.plot(where, mean, label=network, markersize=5, **style)
     top.set_ylabel("R² of texture, held out,\nmean of measures")
     top.set_ylim(top=1.05)
     top.legend(ncols=3, loc="lower left")
-    styles = {
-        ("pretrained", "finetuned"): NETWORK_STYLES["finetuned"],
-        ("pretrained", "random"): NETWORK_STYLES["random"],
-    }
-    for (one, other), part in cka.groupby(["one", "other"], sort=False):
-        rows = part.set_index("layer").loc[layers]
-        style = styles.get((one, other), style_of(f"{one} and {other}", {}))
+    for (one, other), rows in cka.groupby(["one", "other"], sort=False):
+        rows, style = rows.set_index("layer").loc[layers], pair_style(one, other)
         middle.plot(where, rows["cka"], label=f"{one} and {other}", markersize=5, **style)
         shade = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
         middle.fill_between(where, rows["low"], rows["high"], **shade)

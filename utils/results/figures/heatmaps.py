@@ -10,13 +10,11 @@ from matplotlib.figure import Figure
 
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet, to_uint8
 from utils.results.figures.style import (
-    METHOD_STYLES,
-    METHOD_TITLES,
-    error_bars,
+    draw_intervals,
     legend_below,
+    method_style,
     network_styles,
-    offsets,
-    style_of,
+    sort_methods,
     title_of,
 )
 
@@ -26,20 +24,10 @@ COLORMAPS = {"jet": cv2.COLORMAP_JET, "cividis": cv2.COLORMAP_CIVIDIS}
 def overlay(
     images: np.ndarray, maps: np.ndarray, *, colormap: str = "jet", opacity: float = 0.4
 ) -> np.ndarray:
-    """Overlay heat maps on patches.
+    """Overlay heat maps, ``(N, H, W)`` in [0, 1], on patches, ``(N, H, W, 3)`` uint8.
 
-    Parameters
-    ----------
-    images : array, (N, H, W, 3), uint8
-    maps : array, (N, H, W), float32 in [0, 1]
-    colormap : str
-        ``jet``, as in the paper, or ``cividis``, which the colour-blind can read.
-    opacity : float
-        Weight of the map, in [0, 1].
-
-    Returns
-    -------
-    array, (N, H, W, 3), uint8
+    The colormap ``jet`` is the paper's; the colour-blind can read ``cividis``. The opacity is the
+    weight of the map, in [0, 1].
     """
     if colormap not in COLORMAPS:
         raise ValueError(f"colormap is {colormap!r}; expected one of {', '.join(COLORMAPS)}.")
@@ -56,16 +44,9 @@ def overlay(
 
 
 def outline_neoplastic(patches: PatchSet) -> np.ndarray | None:
-    """Draw the outlines of neoplastic nuclei, in yellow, on copies of the patches.
+    """Outline neoplastic nuclei, in yellow, on copies of the patches; None without any masks.
 
-    Parameters
-    ----------
-    patches : PatchSet
-
-    Returns
-    -------
-    array, (N, H, W, 3), uint8, or None
-        Patches of a source without masks say so instead; None if no patch has masks.
+    Patches of a source without masks say so instead.
     """
     if patches.masks is None:
         return None
@@ -96,24 +77,9 @@ def explanations(
     title: str = "",
     cell: float = 1.35,
 ) -> Figure:
-    """Show patches, one per row, beside their heat maps, with the scale of the maps.
+    """Show patches, one per row, beside their overlays by method, with the scale of the maps.
 
-    Parameters
-    ----------
-    images : array, (N, H, W, 3), uint8
-        Patches.
-    overlays : mapping of str to array, (N, H, W, 3), uint8
-        By method.
-    titles : sequence of str
-        One per patch.
-    outlines : array, (N, H, W, 3), uint8, optional
-        Patches with outlines of neoplastic nuclei, for the last column.
-    colormap : str
-        Colours of the overlays.
-    title : str
-        Title of the whole figure.
-    cell : float
-        Width of a patch in inches.
+    The last column shows the `outlines` of neoplastic nuclei, where given.
     """
     columns = {title_of(method): pictures for method, pictures in overlays.items()}
     if outlines is not None:
@@ -139,7 +105,7 @@ def explanations(
 def overlay_card(picture: np.ndarray, title: str, *, colormap: str = "jet") -> Figure:
     """Show one heat map over its patch, ``(H, W, 3)`` uint8, with the scale of the map.
 
-    The patch lies at `CARD_INSET` of the figure, so that another picture can be laid over it.
+    The patch lies at `CARD_INSET` of the figure, so that a page can overlay another picture.
     """
     figure = Figure(figsize=_CARD, layout="none")
     left, top, width, height = CARD_INSET
@@ -160,42 +126,37 @@ def localization(
 ) -> Figure:
     """Draw measures of heat maps, one panel per measure, with the baselines as lines across.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns ``network``, ``method``, ``layer``, ``measure``, ``mean``, ``low``, ``high`` and
-        ``groups``; the network is ``""`` for maps of no network.
-    measures : mapping of str to (str, str)
-        Title and unit of each measure.
-    title : str
-        Title of the whole figure.
+    The table has the columns ``network`` (empty for baselines), ``method``, ``layer``,
+    ``measure``, ``mean``, ``low``, ``high`` and ``groups``; `measures` names title and unit.
     """
     of_networks = table[table["network"] != ""]
-    places = list(dict.fromkeys(zip(of_networks["method"], of_networks["layer"], strict=True)))
-    known = list(METHOD_STYLES)
-    places.sort(key=lambda place: known.index(place[0]) if place[0] in known else len(known))
+    baselines = table.loc[table["network"] == "", "method"].unique()
+    pairs = of_networks[["method", "layer"]].drop_duplicates().set_index("method")
+    places = [
+        (method, layer)
+        for method in sort_methods(pairs.index.unique())
+        for layer in pairs.loc[[method], "layer"]
+    ]
+    ticks = [f"{title_of(method)}, {layer}" for method, layer in places]
     styles = network_styles(of_networks["network"])
-    rows = -(-len(measures) // 2)
-    figure = Figure(figsize=(10, 3.8 * rows))
-    grid = figure.subplots(rows, 2, sharex=True, squeeze=False)
+    dots = {"linestyle": "none", "markersize": 5}
+    styles = {network: {**style, **dots} for network, style in styles.items()}
+    height = -(-len(measures) // 2)
+    figure = Figure(figsize=(10, 3.8 * height))
+    grid = figure.subplots(height, 2, sharex=True, squeeze=False)
     if len(measures) % 2:
         grid[-1, 1].axis("off")
-        grid[max(rows - 2, 0), 1].tick_params(labelbottom=True)
+        grid[max(height - 2, 0), 1].tick_params(labelbottom=True)
     for axes, (measure, (label, unit)) in zip(grid.flat, measures.items(), strict=False):
-        part = table[table["measure"] == measure].set_index(["network", "method", "layer"])
-        for method in dict.fromkeys(table.loc[table["network"] == "", "method"]):
-            line = {key: style_of(method, METHOD_STYLES)[key] for key in ("color", "linestyle")}
-            axes.axhline(part.loc[("", method, ""), "mean"], label=f"{method} map", **line)
-        for offset, (network, style) in zip(offsets(len(styles), 0.2), styles.items(), strict=True):
-            own = part.xs(network).loc[places]
-            dots = {**style, "linestyle": "none", "markersize": 5, "capsize": 2}
-            where = np.arange(len(places)) + offset
-            axes.errorbar(where, own["mean"], error_bars(own), label=network, **dots)
+        values = table[table["measure"] == measure].set_index(["network", "method", "layer"])
+        for method in baselines:
+            line = {key: method_style(method)[key] for key in ("color", "linestyle")}
+            axes.axhline(values.loc[("", method, ""), "mean"], label=title_of(method), **line)
+        rows = {network: values.xs(network).loc[places] for network in styles}
+        draw_intervals(axes, rows, styles.values(), 0.2, ticks, rotation=90)
         axes.set(title=label, ylabel=unit)
         axes.set_ylim(bottom=0)
         axes.grid(axis="x", visible=False)
-        ticks = [f"{title_of(method)}, {layer}" for method, layer in places]
-        axes.set_xticks(np.arange(len(places)), ticks, rotation=90, fontsize=8)
     legend_below(figure, grid[0, 0], fontsize=8)
     figure.suptitle(f"{title} (means, 95 % intervals over {table['groups'].max()} groups)")
     return figure
@@ -204,26 +165,19 @@ def localization(
 def prediction_curves(curves: pd.DataFrame, areas: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw the mean insertion and deletion curves of each method.
 
-    Parameters
-    ----------
-    curves : DataFrame
-        Columns ``method``, ``curve``, ``share``, ``probability``.
-    areas : DataFrame
-        Columns ``method``, ``measure`` (the curve), ``mean``, ``low``, ``high``.
+    The curves have the columns ``method``, ``curve``, ``share`` and ``probability``; the areas
+    have ``method``, ``measure`` (the curve), ``mean``, ``low`` and ``high``.
     """
     figure = Figure(figsize=(10, 4))
     grid = figure.subplots(1, 2, sharey=True)
     for axes, curve in zip(grid, ("insertion", "deletion"), strict=True):
-        part = curves[curves["curve"] == curve]
-        found = areas[areas["measure"] == curve].set_index("method")
-        for method, rows in part.groupby("method", sort=False):
+        areas_below = areas[areas["measure"] == curve].set_index("method")
+        for method, rows in curves[curves["curve"] == curve].groupby("method", sort=False):
             mean = rows.groupby("share")["probability"].mean()
-            area = found.loc[method]
-            name = METHOD_TITLES.get(method, f"{method} map")
-            label = f"{name}: {area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
-            axes.plot(
-                mean.index, mean, label=label, markersize=4, **style_of(method, METHOD_STYLES)
-            )
+            area = areas_below.loc[method]
+            interval = f"{area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
+            label = f"{title_of(method)}: {interval}"
+            axes.plot(mean.index, mean, label=label, markersize=4, **method_style(method))
         axes.set(title=curve, xlabel="share of the area, highest evidence first", ylim=(0, 1.02))
         axes.legend(title="area under the curve", fontsize=8, title_fontsize=8)
     grid[0].set_ylabel("probability of tumor")
@@ -240,22 +194,11 @@ def map_similarity(
     title: str = "",
     linestyle: str = "-",
 ) -> Figure:
-    """Draw how alike heat maps stay, with that of unrelated maps as a line across.
+    """Draw how similar heat maps stay, with the similarity of unrelated maps as a line across.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns ``method``, `column`, ``measure`` (spearman, ssim), ``mean``, ``low``, ``high``.
-    column : str
-        What was changed.
-    baseline : str
-        The value of `column` whose similarity is that of unrelated maps.
-    xlabel : str
-        Label of the horizontal axis.
-    title : str
-        Title of the whole figure.
-    linestyle : str
-        Line between the places: ``none`` where they have no order.
+    The table has the columns ``method``, `column` (what was changed, `baseline` for unrelated
+    maps), ``measure`` (spearman, ssim), ``mean``, ``low`` and ``high``; the `linestyle` is
+    ``none`` where the changes have no order.
     """
     places = [name for name in dict.fromkeys(table[column]) if name != baseline]
     methods = list(dict.fromkeys(table["method"]))
@@ -263,17 +206,12 @@ def map_similarity(
     grid = figure.subplots(1, 2)
     titles = {"spearman": "rank correlation", "ssim": "structural similarity (SSIM)"}
     for axes, (measure, label) in zip(grid, titles.items(), strict=True):
-        part = table[table["measure"] == measure].set_index(["method", column])
-        for offset, method in zip(offsets(len(methods), 0.15), methods, strict=True):
-            style = {**style_of(method, METHOD_STYLES), "linestyle": linestyle}
-            rows = part.xs(method)
-            axes.axhline(rows.loc[baseline, "mean"], color=style["color"], linewidth=0.8, ls=":")
-            rows = rows.reindex(places)
-            where = np.arange(len(places)) + offset
-            bars = {"label": title_of(method), "markersize": 4, "capsize": 2, **style}
-            axes.errorbar(where, rows["mean"], error_bars(rows), **bars)
+        values = table[table["measure"] == measure].set_index(["method", column])
+        rows = {title_of(method): values.xs(method) for method in methods}
+        styles = [{**method_style(method), "linestyle": linestyle} for method in methods]
+        options = {"level": baseline, "rotation": 45, "ha": "right"}
+        draw_intervals(axes, rows, styles, 0.15, places, **options)
         axes.set(title=f"{label} with the original map", xlabel=xlabel)
-        axes.set_xticks(np.arange(len(places)), places, rotation=45, ha="right", fontsize=8)
     grid[0].set_ylabel(f"mean (dotted: {baseline})")
     legend_below(figure, grid[0])
     figure.suptitle(title)
