@@ -92,9 +92,9 @@ def achieved(
                 "network": name,
                 "layer": layer,
                 "channel": numbers,
-                "image": np.float64(features[layer][range(start, stop), numbers]),
-                "patches_mean": [float(response.mean()) for response in on_patches],
-                "patches_max": [float(response.max()) for response in on_patches],
+                "image": features[layer][range(start, stop), numbers],
+                "patches_mean": [response.mean() for response in on_patches],
+                "patches_max": [response.max() for response in on_patches],
                 "bytes_per_pixel": compressed_bytes(pixels[layer]),
                 "spectral_slope": spectral_slope(pixels[layer]),
             }
@@ -105,9 +105,8 @@ def achieved(
 
 def beaten(table: pd.DataFrame) -> pd.DataFrame:
     """Count, by network, the ``images`` of `achieved` and those ``beating`` every patch."""
-    beats = table["image"] > table["patches_max"]
-    groups = beats.groupby(table["network"], sort=False)
-    return groups.agg(beating="sum", images="size")
+    beats_all = table["image"] > table["patches_max"]
+    return beats_all.groupby(table["network"], sort=False).agg(beating="sum", images="size")
 
 
 def achieved_by_layer(table: pd.DataFrame) -> pd.DataFrame:

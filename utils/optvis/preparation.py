@@ -20,15 +20,12 @@ _PASSING = ("Concatenate", "Pooling2D", "Padding2D", "Dropout", "Identity", "Add
 def prepare_network(
     model: Model, layers: Sequence[str], *, last_relus: str = "redirected", dtype: str = "float32"
 ) -> keras.Model:
-    """Copy a model up to the deepest of some layers, to outputs by name.
+    """Copy a model up to the deepest of some layers or ``"logit"``, to outputs by name.
 
     Batch normalisation after a convolution becomes part of it, which saves time and memory.
 
     Parameters
     ----------
-    model : Model
-    layers : sequence of str
-        Analysis layers, Keras' own names, or ``"logit"``.
     last_relus : str
         Treatment of the ReLUs between the last convolutions and the outputs. ``redirected``: where
         they block all of an image's gradient, they pass what would raise their input, so that

@@ -22,19 +22,12 @@ def _identity(uniform: tf.Tensor) -> tf.Tensor:
 class Transform:
     """A random affine map.
 
-    Attributes
-    ----------
-    resize : callable
-        Maps the size of the input to that of the output.
-    numbers : int
-        Random numbers per image.
-    matrix : callable
-        Maps uniform numbers in [0, 1), ``(N, numbers)``, to matrices, ``(N, 3, 3)``, which take x
-        and y, in pixels from the centre of the output, to those from the centre of the input.
+    `matrix` maps uniform numbers in [0, 1), ``(N, numbers)``, to matrices, ``(N, 3, 3)``, which map
+    x and y, in pixels from the centre of the output, to those from the centre of the input.
     """
 
-    resize: Callable[[Size], Size]
-    numbers: int = 0
+    resize: Callable[[Size], Size]  # from the size of the input to that of the output
+    numbers: int = 0  # random numbers per image
     matrix: Callable[[tf.Tensor], tf.Tensor] = _identity
 
 
