@@ -24,9 +24,9 @@ from tqdm.auto import tqdm
 from utils import lucid_bridge
 from utils.networks import choose_backbone, layer_features, load_model
 from utils.optvis import objectives, param, recipes, render, transform
-from utils.optvis.ascent import Ascent
 from utils.optvis.choice import sample_channels
 from utils.optvis.preparation import prepare_network
+from utils.optvis.render import Ascent
 from utils.patches import load_sample
 from utils.results import Results
 from utils.results.figures import patchwork, use_style

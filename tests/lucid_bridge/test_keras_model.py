@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from utils.lucid_bridge import activations, evaluate, import_lucid, render_channels, to_lucid
+from utils.lucid_bridge import import_lucid, render_channels, to_lucid
+from utils.lucid_bridge.rendering import activations, evaluate
 from utils.networks import load_model
 
 
@@ -141,8 +142,8 @@ def test_finetuned_network_on_real_patches(real_backbone, checkpoint, sample):
     # The network before finetuning is another one.
     deepest = finetuned.backbone.cam_layer
     before = load_model("pretrained", real_backbone).submodel([deepest])(inputs)[deepest]
-    found = activations(model, patches / np.float32(255), deepest)
-    assert np.abs(found - before).max() > 0.01 * np.abs(before).max()
+    after = activations(model, patches / np.float32(255), deepest)
+    assert np.abs(after - before).max() > 0.01 * np.abs(before).max()
 
 
 def test_densenet_preprocessing_is_per_channel(images):

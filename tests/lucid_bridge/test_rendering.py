@@ -1,7 +1,10 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
-from utils.lucid_bridge import activations, aligned_images, import_lucid, render, render_channels
+from utils.lucid_bridge import aligned_images, import_lucid, render, render_all, render_channels
+from utils.lucid_bridge.rendering import activations
 
 VECTOR = np.linspace(-1, 1, 8, dtype=np.float32)
 
@@ -17,18 +20,18 @@ def test_activation_grid(optvis, model, images):
         transforms=[],
         progress=False,
     )
-    found = activations(model, grid, "second")
-    products = np.einsum("nhwc,mc->nm", found, cells)
+    reached = activations(model, grid, "second")
+    products = np.einsum("nhwc,mc->nm", reached, cells)
     assert len(cells) == 4 and (products.diagonal() > 0).all()
 
 
 def test_aligned_images_share_what_is_coarse(optvis, model):
     objective = optvis.objectives.channel_interpolate("second", 1, "second", 2)
-    images = render(model, objective, lambda: aligned_images(32, 3), steps=30, progress=False)
+    aligned, alone = partial(aligned_images, 32, 3), partial(optvis.param.image, 32, batch=3)
+    images = render(model, objective, aligned, steps=30, progress=False)
     assert images.shape == (3, 32, 32, 3) and 0 <= images.min() < images.max() <= 1
-    alone = lambda: optvis.param.image(32, batch=3)  # noqa: E731
     apart = render(model, objective, alone, steps=30, progress=False)
-    alike, unlike = (np.corrcoef(found.reshape(3, -1))[0, 1:].mean() for found in (images, apart))
+    alike, unlike = (np.corrcoef(x.reshape(3, -1))[0, 1:].mean() for x in (images, apart))
     assert alike > unlike
 
 
@@ -36,10 +39,14 @@ def test_objectives_render_by_seed(model):
     optvis = import_lucid().optvis
     objective = optvis.objectives.direction("second", VECTOR) + optvis.objectives.channel("norm", 1)
     options = {"steps": 3, "seed": 4, "progress": False}
-    start = lambda: optvis.param.image(32, batch=2)  # noqa: E731
+    start = partial(optvis.param.image, 32, batch=2)
     rendered = render(model, objective, start, **options)
     assert rendered.shape == (2, 32, 32, 3)
     assert rendered.tobytes() == render(model, objective, start, **options).tobytes()
+    examples = {"two": (objective, start), "one": ("norm:1", partial(optvis.param.image, 32))}
+    images, titles = render_all(model, examples, **options)
+    assert titles == ["two", "", "one"] and images.shape == (3, 32, 32, 3)
+    np.testing.assert_array_equal(images[:2], rendered)
 
 
 def test_render_channels_repeats_and_maximises(model, capsys):

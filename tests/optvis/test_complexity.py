@@ -1,7 +1,17 @@
 import numpy as np
+import pandas as pd
 import pytest
 
-from utils.optvis.complexity import complexity_by_layer, compressed_bytes, spectral_slope
+from utils.networks import layer_features
+from utils.optvis.complexity import (
+    achieved,
+    achieved_by_layer,
+    beaten,
+    complexity_by_layer,
+    compressed_bytes,
+    spectral_slope,
+)
+from utils.patches import to_uint8
 
 
 def test_compressed_bytes_grow_with_structure():
@@ -38,3 +48,41 @@ def test_complexity_by_layer_is_paired_over_channels(complexity_table):
     assert alone["high"] - alone["low"] > 0.2
     null = complexity.loc[("a", "spectral_slope", "finetuned - pretrained")]
     assert null["low"] < 0 < null["high"]
+
+
+def test_achieved_compares_each_image_with_the_patches(tiny_model, images):
+    channels = {"late": [4, 1], "early": [2]}
+    generator = np.random.default_rng(0)
+    rendered = {
+        name: {layer: generator.random((len(n), 16, 16, 3)) for layer, n in channels.items()}
+        for name in ("first toolbox", "second toolbox")
+    }
+    networks = dict.fromkeys(rendered, tiny_model)
+    features = layer_features(tiny_model, images)
+    calls = []
+
+    def once(function, *args, **kwargs):
+        calls.append(function)
+        return function(*args, **kwargs)
+
+    responses = dict.fromkeys(rendered, features)
+    table = achieved(networks, rendered, channels, responses, once=once)
+    assert calls == [layer_features] * 2
+    assert table["network"].tolist() == ["first toolbox"] * 3 + ["second toolbox"] * 3
+    for row in table.itertuples():
+        index = channels[row.layer].index(row.channel)
+        picture = to_uint8(rendered[row.network][row.layer][[index]])
+        activation = layer_features(tiny_model, picture)[row.layer][0, row.channel]
+        assert row.image == pytest.approx(activation, rel=1e-5)
+        assert row.patches_mean == features[row.layer][:, row.channel].mean()
+        assert row.patches_max == features[row.layer][:, row.channel].max()
+        assert row.bytes_per_pixel == compressed_bytes(picture)[0]
+    pd.testing.assert_frame_equal(table, achieved(networks, rendered, channels, responses))
+
+    table.loc[:, "image"] = [9.0, -9.0, 9.0, -9.0, -9.0, -9.0]
+    counts = beaten(table)
+    assert counts["beating"].to_dict() == {"first toolbox": 2, "second toolbox": 0}
+    assert (counts["images"] == 3).all()
+    by_layer = achieved_by_layer(table)
+    assert list(by_layer.index) == ["late", "early"]
+    assert by_layer.loc["late", ("first toolbox", "image")] == 0

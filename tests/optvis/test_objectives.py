@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils.lucid_bridge import evaluate, import_lucid, to_lucid
+from utils.lucid_bridge import import_lucid, to_lucid
+from utils.lucid_bridge.rendering import evaluate
 from utils.networks import load_model
 from utils.optvis import objectives, param, tabulation
 

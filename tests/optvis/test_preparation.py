@@ -23,10 +23,10 @@ def test_prepare_network_computes_the_same(backbone):
     images = tf.constant(model.preprocess(255 * param.perlin(96)))
     expected = model.submodel(names)(images, training=False)
     copy = prepare_network(model, names)
-    found = copy(images, training=False)
+    outputs = copy(images, training=False)
     for name in names:
         tolerance = 1e-4 * np.abs(expected[name]).max()
-        np.testing.assert_allclose(found[name], expected[name], atol=tolerance)
+        np.testing.assert_allclose(outputs[name], expected[name], atol=tolerance)
     kept = {
         type(layer).__name__ for layer in prepare_network(model, names, last_relus="kept").layers
     }

@@ -5,7 +5,7 @@ import pytest
 from utils.networks import Model, layer_features, load_model
 from utils.optvis import recipes
 from utils.optvis.choice import sample_channels
-from utils.optvis.complexity import channel_table
+from utils.optvis.complexity import achieved
 
 
 def test_recipes():
@@ -42,9 +42,7 @@ def test_rendered_channels_beat_real_patches(sample, real_backbone):
     patches = sample.images[:: len(sample) // 500][:500]
     responses = layer_features(model, patches, layers=[layer])
     channels = sample_channels(responses, 3, seed=1)
-    images = recipes.render_channels({"it": model}, channels, recipes.fast(40), size=96)["it"]
-    pixels = {layer: np.uint8(np.round(255 * images[layer]))}
-    reached = {layer: layer_features(model, pixels[layer], layers=[layer])[layer]}
-    table = channel_table(pixels, channels, reached, responses)
+    images = recipes.render_channels({"it": model}, channels, recipes.fast(40), size=96)
+    table = achieved({"it": model}, images, channels, {"it": responses})
     assert len(patches) == 500 and (table["image"] > table["patches_mean"]).all()
     assert table["channel"].tolist() == channels[layer]

@@ -5,21 +5,7 @@
 """
 
 from utils.lucid_bridge.keras_model import to_lucid
-from utils.lucid_bridge.rendering import (
-    activations,
-    aligned_images,
-    evaluate,
-    render,
-    render_channels,
-)
+from utils.lucid_bridge.rendering import aligned_images, render, render_all, render_channels
 from utils.lucid_bridge.tensorflow1 import import_lucid
 
-__all__ = [
-    "activations",
-    "aligned_images",
-    "evaluate",
-    "import_lucid",
-    "render",
-    "render_channels",
-    "to_lucid",
-]
+__all__ = ["aligned_images", "import_lucid", "render", "render_all", "render_channels", "to_lucid"]

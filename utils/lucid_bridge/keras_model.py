@@ -44,7 +44,7 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
         name = f"{Path(model.weights).name}_{backbone.name}"
         height, width = height or backbone.default_size, width or backbone.default_size
         low, high = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
-        # Plain numbers where they suffice, since that is what users of Lucid expect to find.
+        # Plain numbers where they suffice, as users of Lucid expect.
         plain = np.ptp(low) == np.ptp(high) == 0
         image_value_range = (float(low[0]), float(high[0])) if plain else (low, high)
         aliases = {short: model.layer(short).name for short in backbone.layers}
@@ -57,7 +57,6 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
 
 
 def _check_network(network: Any) -> None:
-    """Raise ValueError unless Lucid can render this network."""
     if not isinstance(network, keras.Model) or getattr(network, "inputs", None) is None:
         raise ValueError(
             f"model is a {type(network).__name__}; expected a functional or a built sequential "
@@ -92,7 +91,6 @@ def _check_network(network: Any) -> None:
 
 
 def _layers(network: keras.Model) -> Iterator[keras.Layer]:
-    """Give all layers of a network and of those nested in it."""
     for layer in network.layers:
         yield layer
         if isinstance(layer, keras.Model):
@@ -100,8 +98,8 @@ def _layers(network: keras.Model) -> Iterator[keras.Layer]:
 
 
 def _graph(network: keras.Model) -> keras.Model:
-    """Make a flat model of what each operation of a network computes, by its name."""
-    flat = flatten(network)  # whose layers are called here alone
+    """Make a flat model with the output of each operation of a network, by its name."""
+    flat = flatten(network)
     outputs = {
         operation.name: operation.output
         for operation in flat.operations
@@ -117,19 +115,17 @@ def _graph(network: keras.Model) -> keras.Model:
 def _zoo_names(operations: Mapping[str, keras.Operation]) -> dict[str, str]:
     """Map Keras' layer names to those of Lucid's model zoo, if the network is an InceptionV3.
 
-    The stem is a chain, so that its activations are the first five of the graph. By name they
-    cannot be found: Keras numbers them by what else the process has built.
+    The activations of the stem, a chain, are the first five of the graph. Their names do not
+    identify them, since Keras numbers them on from earlier networks of the process.
     """
     stem = [n for n, op in operations.items() if isinstance(op, keras.layers.Activation)][:5]
     keras_names = [*stem, *(f"mixed{i}" for i in range(11)), "predictions"]
     zoo = import_lucid().modelzoo.vision_models.InceptionV3_slim.layers
-    layers = {
-        name: layer for name, layer in zip(keras_names, zoo, strict=False) if name in operations
-    }
+    layers = {k: layer for k, layer in zip(keras_names, zoo, strict=False) if k in operations}
     is_inception = "mixed0" in layers and all(
         operations[name].output.shape[-1] == layer.depth
         for name, layer in layers.items()
-        if name != "predictions"  # which have one class more in the model zoo
+        if name != "predictions"  # one class more in the model zoo
     )
     return {name: layer.name for name, layer in layers.items()} if is_inception else {}
 
@@ -181,22 +177,21 @@ def _keras_model_class() -> type:
                 if lucid_name != keras_name:  # .../Conv2d_4a_3x3/Relu is conv2d_4a in the paper
                     paper_name = lucid_name.split("/")[-2].lower().replace("mixed_", "mixed")
                     self._by_name[re.sub(r"_\dx\d$", "", paper_name)] = layer
-                # The model zoo lists what is worth a look, not each of 300 operations.
+                # The model zoo lists the layers of interest, not each of 300 operations.
                 if not in_zoo or lucid_name != keras_name or "dense" in tags:
                     self.layers.append(layer)
             self._by_name |= {alias: self._by_name[name] for alias, name in aliases.items()}
 
         def load_graphdef(self):
-            """Do nothing, since the graph is there from the start."""
+            """Do nothing, since the graph exists from the start."""
 
         def get_layer(self, name):
             """Return a layer by any of its names."""
             if name not in self._by_name:
-                near = nearest_names(name, self._by_name) or list(self._by_name)
+                nearest = nearest_names(name, self._by_name) or list(self._by_name)
                 raise ValueError(
-                    f"{self.name} has no layer {name!r}; the nearest are "
-                    f"{near[:5]}: take one of "
-                    "[layer.name for layer in model.layers]."
+                    f"{self.name} has no layer {name!r}; the nearest are {nearest[:5]}: take one "
+                    "of [layer.name for layer in model.layers]."
                 )
             return self._by_name[name]
 

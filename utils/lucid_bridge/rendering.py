@@ -1,8 +1,9 @@
 """Rendering, objectives and activations with Lucid, reproducibly."""
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,21 +46,19 @@ def render(
     model : lucid.modelzoo.vision_base.Model
         From `to_lucid`.
     objective : lucid.optvis.objectives.Objective, str or callable
-        Whatever Lucid takes for one, of all images of the batch together.
+        Any objective that Lucid accepts, of all images of the batch together.
     param_f : callable
-        Makes the images, such as ``lambda: lucid.optvis.param.image(128, batch=4)``.
+        Makes the images, such as ``partial(lucid.optvis.param.image, 128, batch=4)``.
     steps : int
         Updates by Adam.
     seed : int
-        The same seed gives the same images.
+        Seed of everything random.
     transforms : sequence of callables, optional
         From ``lucid.optvis.transform``; by default its ``standard_transforms``.
     learning_rate : float
         Learning rate of Adam.
-    description : str
-        Label of the progress bar.
-    progress : bool
-        Whether to show one.
+    description, progress : str, bool
+        Label of the progress bar, and whether to show it.
 
     Returns
     -------
@@ -81,6 +80,33 @@ def render(
         return session.run(tensors("input"))
 
 
+def render_all(
+    model: Any, examples: Mapping[str, tuple[Any, Callable]], **options: Any
+) -> tuple[np.ndarray, list[str]]:
+    """Render several objectives with Lucid, one after the other.
+
+    Parameters
+    ----------
+    model, **options
+        As in `render`.
+    examples : mapping of str to (objective, param_f)
+        As in `render`, by title; all images have one size.
+
+    Returns
+    -------
+    images : array, (N, H, W, 3), float32 in [0, 1]
+        Images of all objectives.
+    titles : list of N str
+        Title of an objective at its first image, empty at its others.
+    """
+    images = {
+        title: render(model, objective, param_f, description=title, **options)
+        for title, (objective, param_f) in examples.items()
+    }
+    titles = [t if i == 0 else "" for t, batch in images.items() for i in range(len(batch))]
+    return np.concatenate([*images.values()]), titles
+
+
 def render_channels(
     model: Any, layer: str, channels: Sequence[int], *, size: int = 128, **options: Any
 ) -> np.ndarray:
@@ -88,16 +114,14 @@ def render_channels(
 
     Parameters
     ----------
-    model : lucid.modelzoo.vision_base.Model
-        From `to_lucid`.
+    model, **options
+        As in `render`.
     layer : str
         Any name of the layer.
     channels : sequence of int
         Channels to maximise, one image for each.
     size : int
         Height and width of the images in pixels.
-    **options
-        See `render`.
 
     Returns
     -------
@@ -113,22 +137,17 @@ def render_channels(
     objective = optvis.objectives.Objective.sum(
         [optvis.objectives.channel(layer, c, batch=i) for i, c in enumerate(channels)]
     )
-    return render(
-        model,
-        objective,
-        lambda: optvis.param.image(size, batch=len(channels)),
-        description=f"Lucid, {layer}",
-        **options,
-    )
+    param_f = partial(optvis.param.image, size, batch=len(channels))
+    return render(model, objective, param_f, description=f"Lucid, {layer}", **options)
 
 
 def aligned_images(size: int, batch: int) -> tf.Tensor:
-    """Make images that share a coarse one, so that an interpolation morphs (for `render`).
+    """Make images that share a coarse one, so that an interpolation morphs.
 
     Parameters
     ----------
     size : int
-        Height and width in pixels; what is shared has a quarter of it.
+        Height and width in pixels; those of the shared image are a quarter.
     batch : int
         Number of images.
 
@@ -138,27 +157,12 @@ def aligned_images(size: int, batch: int) -> tf.Tensor:
     """
     param, shape = import_lucid().optvis.param, (batch, size, size, 3)
     coarse = max(1, size // 4)
-    common = param.lowres_tensor(shape, (1, coarse, coarse, 3))
-    return param.to_valid_rgb(param.fft_image(shape) + common, decorrelate=True, sigmoid=True)
+    shared = param.lowres_tensor(shape, (1, coarse, coarse, 3))
+    return param.to_valid_rgb(param.fft_image(shape) + shared, decorrelate=True, sigmoid=True)
 
 
-def evaluate(model: Any, objective: Any, images: np.ndarray) -> np.ndarray:
-    """Compute a Lucid objective of given images, without any transformation.
-
-    Parameters
-    ----------
-    model : lucid.modelzoo.vision_base.Model
-        From `to_lucid`.
-    objective : lucid.optvis.objectives.Objective, str or callable
-        Whatever Lucid takes for one, such as ``"mixed5b:3"``.
-    images : array, (N, H, W, 3), float in [0, 1]
-        RGB images.
-
-    Returns
-    -------
-    float or array
-        What the objective computes.
-    """
+def evaluate(model: Any, objective: Any, images: np.ndarray) -> Any:
+    """Compute a Lucid objective of images, ``(N, H, W, 3)`` float in [0, 1], as they are."""
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype.kind != "f":
         raise ValueError(
             f"images are {images.dtype} of shape {images.shape}; expected floats in [0, 1] of "
@@ -168,23 +172,10 @@ def evaluate(model: Any, objective: Any, images: np.ndarray) -> np.ndarray:
     with _session(seed=0) as session:
         inputs = tf1.placeholder(tf.float32, images.shape)
         tensors = optvis.render.import_model(model, inputs, inputs)
-        return session.run(
-            optvis.objectives.as_objective(objective)(tensors), feed_dict={inputs: images}
-        )
+        values = optvis.objectives.as_objective(objective)(tensors)
+        return session.run(values, feed_dict={inputs: images})
 
 
 def activations(model: Any, images: np.ndarray, layer: str) -> np.ndarray:
-    """Compute a layer's activations of images, through Lucid.
-
-    Parameters
-    ----------
-    model, images
-        As in `evaluate`.
-    layer : str
-        Any name of the layer.
-
-    Returns
-    -------
-    array, (N, h, w, C) or (N, C), float32
-    """
+    """Compute a layer's activations of images, ``(N, h, w, C)`` or ``(N, C)``, through Lucid."""
     return evaluate(model, lambda tensors: tensors(layer), images)

@@ -2,10 +2,11 @@
 
 Lucid 0.3.8 is written for TensorFlow 1. `import_lucid` provides only Lucid's modules with the
 TensorFlow 1 API that TensorFlow 2 still carries: they are loaded with an import statement of their
-own, so that nothing in ``sys.modules`` is ever replaced and the rest of the process cannot notice.
+own, so that nothing in ``sys.modules`` is replaced and the rest of the process is not affected.
 """
 
 import builtins
+import contextvars
 import ctypes.util  # noqa: F401  Lucid's OpenGL renderer uses it without importing it
 import functools
 import importlib
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
+
+from utils.optvis import measures
 
 tf1 = tf.compat.v1
 
@@ -43,20 +46,18 @@ class _Slim:
     """The part of ``contrib.slim`` that Lucid's CPPN uses."""
 
     def __init__(self) -> None:
-        self._scope = threading.local()
+        self._defaults = contextvars.ContextVar("default arguments of conv2d")
 
     @contextmanager
     def arg_scope(self, _functions: Sequence[Callable], **defaults: Any) -> Iterator[None]:
-        """Set default arguments of `conv2d`."""
-        self._scope.defaults = defaults
+        token = self._defaults.set(defaults)
         try:
             yield
         finally:
-            self._scope.defaults = {}
+            self._defaults.reset(token)
 
     def conv2d(self, inputs: tf.Tensor, num_outputs: int, **arguments: Any) -> tf.Tensor:
-        """Convolve with new variables, add a bias, activate."""
-        arguments = {**self._scope.defaults, **arguments}
+        arguments = self._defaults.get() | arguments
         shape = [*arguments["kernel_size"], inputs.shape[-1], num_outputs]
         with tf1.variable_scope(None, default_name="Conv"):
             weights = tf1.get_variable("w", shape, initializer=arguments["weights_initializer"])
@@ -66,7 +67,6 @@ class _Slim:
 
     @staticmethod
     def instance_norm(inputs: tf.Tensor) -> tf.Tensor:
-        """Normalise each image and channel, then scale and shift by new variables."""
         with tf1.variable_scope(None, default_name="InstanceNorm"):
             beta = tf1.get_variable("beta", inputs.shape[-1:], initializer=tf1.zeros_initializer())
             gamma = tf1.get_variable("gamma", inputs.shape[-1:], initializer=tf1.ones_initializer())
@@ -93,8 +93,26 @@ def _patch_layer_names(render: types.ModuleType) -> None:
     render.import_model = import_model_by_name
 
 
+def _patch_diversity(objectives: types.ModuleType) -> None:
+    """Compute diversity by one product of all images.
+
+    Lucid sums over pairs of images, and TensorFlow their gradients in an order that differs from
+    process to process.
+    """
+
+    @objectives.wrap_objective
+    def diversity(layer):
+        def similarity(tensors):
+            together = tf.zeros(tensors(layer).shape[0], tf.int32)  # one group of all images
+            return tf.reduce_mean(measures.diversity(tensors(layer), together))
+
+        return similarity
+
+    objectives.diversity = diversity
+
+
 def _patch_dead_bucket(reading: types.ModuleType) -> None:
-    """Name the way out where Lucid would download from its bucket, which no longer exists."""
+    """Explain what to do instead of downloading from Lucid's bucket, which no longer exists."""
     open_url = reading._handle_gcs_url
 
     def open_gcs_url(url, mode="r"):
@@ -111,11 +129,15 @@ def _patch_dead_bucket(reading: types.ModuleType) -> None:
     reading._handle_gcs_url = open_gcs_url
 
 
-_PATCHES = {"lucid.optvis.render": _patch_layer_names, "lucid.misc.io.reading": _patch_dead_bucket}
+_PATCHES = {
+    "lucid.optvis.render": _patch_layer_names,
+    "lucid.optvis.objectives": _patch_diversity,
+    "lucid.misc.io.reading": _patch_dead_bucket,
+}
 
 
 def _import_for_lucid(name, globals=None, locals=None, fromlist=(), level=0):
-    """Serve the import statements in Lucid: ``tensorflow`` is TensorFlow 1, the rest as ever."""
+    """Serve the import statements in Lucid: ``tensorflow`` is TensorFlow 1."""
     if level == 0 and name.partition(".")[0] == "tensorflow":
         parts = name.split(".")[1:] if fromlist else []
         return functools.reduce(getattr, parts, _tensorflow1)
@@ -123,7 +145,7 @@ def _import_for_lucid(name, globals=None, locals=None, fromlist=(), level=0):
 
 
 class _LucidLoader(importlib.machinery.SourceFileLoader):
-    """Load a module with Lucid's import statement, then repair it."""
+    """Load a module with Lucid's own import statement, then patch it."""
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__builtins__ = {**vars(builtins), "__import__": _import_for_lucid}
@@ -172,8 +194,9 @@ def import_lucid() -> types.ModuleType:
             for name in ("modelzoo.vision_models", "misc.io", "optvis.render", "optvis.style"):
                 importlib.import_module(f"lucid.{name}")
         except ModuleNotFoundError as error:
-            message = f"cannot import Lucid ({error}); install it: pip install lucid==0.3.8"
-            raise ModuleNotFoundError(message) from error
+            raise ModuleNotFoundError(
+                f"cannot import Lucid ({error}); install it: pip install lucid==0.3.8"
+            ) from error
         finally:
             # Lucid calls logging.basicConfig, which would change what other packages log.
             root.handlers[:] = handlers

@@ -14,7 +14,7 @@ def varying_channels(response: np.ndarray) -> np.ndarray:
 def choose_channels(
     responses: Mapping[str, np.ndarray], count: int, rule: str = "sample", *, seed: int = 0
 ) -> dict[str, list[int]]:
-    """Choose channels of each layer by a rule that has a name, and never by eye.
+    """Choose channels of each layer by a named rule, never by eye.
 
     Parameters
     ----------
@@ -23,71 +23,45 @@ def choose_channels(
     count : int
         Number of channels per layer.
     rule : str
-        ``sample`` (`sample_channels`) or ``highest`` (`highest_channels`).
-    seed : int
-        Seed of the sample.
-    """
-    if rule == "sample":
-        return sample_channels(responses, count, seed=seed)
-    if rule == "highest":
-        return highest_channels(responses, count)
-    raise ValueError(f"rule is {rule!r}; expected sample or highest.")
-
-
-def highest_channels(responses: Mapping[str, np.ndarray], count: int) -> dict[str, list[int]]:
-    """Take the channels of each layer with the highest mean response, the highest first."""
-    return {
-        layer: [int(number) for number in np.argsort(-response.mean(axis=0), kind="stable")[:count]]
-        for layer, response in responses.items()
-    }
-
-
-def sample_channels(
-    responses: Mapping[str, np.ndarray], count: int, *, seed: int = 0
-) -> dict[str, list[int]]:
-    """Draw channels of each layer among those whose response varies from patch to patch.
-
-    A channel that is constant on every patch, as those of a branch without weights are, has no
-    image that excites it more, and is left out. The draw of a layer does not depend on the others.
-
-    Parameters
-    ----------
-    responses : mapping of str to array, (N, C)
-        Mean activation of each channel on some patches, by layer.
-    count : int
-        Number of channels per layer.
+        ``sample``, drawn from the channels that vary between patches, or ``highest``, those with
+        the highest mean response.
     seed : int
         Seed of the draw.
 
     Returns
     -------
     dict of str to list of int
-        Sorted channel numbers, by layer.
+        Channel numbers by layer: a sample in ascending order, or the highest first.
+    """
+    if rule == "sample":
+        return sample_channels(responses, count, seed=seed)
+    if rule == "highest":
+        order = {k: np.argsort(-v.mean(axis=0), kind="stable") for k, v in responses.items()}
+        return {layer: numbers[:count].tolist() for layer, numbers in order.items()}
+    raise ValueError(f"rule is {rule!r}; expected sample or highest.")
+
+
+def sample_channels(
+    responses: Mapping[str, np.ndarray], count: int, *, seed: int = 0
+) -> dict[str, list[int]]:
+    """Draw channels of each layer, independently of the other layers.
+
+    A channel that is constant on every patch, for instance in a branch without weights, has no
+    image that excites it more, and is left out.
     """
     chosen = {}
     for layer, response in responses.items():
-        alive = varying_channels(response)
-        if len(alive) < count:
+        varying = varying_channels(response)
+        if len(varying) < count:
             raise ValueError(
-                f"{layer} has {len(alive)} channels that vary over the patches; expected at least "
-                f"{count}."
+                f"{layer} has {len(varying)} channels that vary over the patches; expected at "
+                f"least {count}."
             )
-        own_seed = [seed, zlib.crc32(layer.encode())]  # whatever other layers are asked for
-        draw = np.random.default_rng(own_seed).permutation(alive)[:count]
-        chosen[layer] = sorted(int(number) for number in draw)
+        generator = np.random.default_rng([seed, zlib.crc32(layer.encode())])
+        chosen[layer] = sorted(generator.permutation(varying)[:count].tolist())
     return chosen
 
 
 def exciting_patches(response: np.ndarray, number: int, count: int = 9) -> np.ndarray:
-    """Indices of the patches with the highest mean activation of a channel, the highest first.
-
-    Parameters
-    ----------
-    response : array, (N, C)
-        Mean activation of each channel on N patches.
-    number : int
-        The channel.
-    count : int
-        Most indices to return.
-    """
+    """Indices of the `count` patches on which a channel of ``(N, C)`` responds most, in order."""
     return np.argsort(-response[:, number], kind="stable")[:count]

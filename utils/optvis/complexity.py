@@ -1,39 +1,31 @@
-"""What images of channels achieve, and how complex they are."""
+"""What channel images achieve, and how complex they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
 import pandas as pd
 
+from utils.networks import Model, layer_features
+from utils.patches import to_uint8
 from utils.statistics import mean_interval
 
 MEASURES = {"bytes_per_pixel": "PNG size, bytes per pixel", "spectral_slope": "spectral slope"}
 
 
 def compressed_bytes(images: np.ndarray) -> np.ndarray:
-    """Size of each image as PNG, ``(N,)``, bytes per pixel; more structure compresses less.
-
-    Parameters
-    ----------
-    images : array, (N, H, W, 3), uint8
-    """
+    """Size of uint8 images as PNG, ``(N,)``, bytes per pixel; more structure compresses less."""
     smallest = [cv2.IMWRITE_PNG_COMPRESSION, 9]
     pixels = images.shape[1] * images.shape[2]
     return np.array([cv2.imencode(".png", image, smallest)[1].size / pixels for image in images])
 
 
 def spectral_slope(images: np.ndarray) -> np.ndarray:
-    """Slope of log power over log frequency, ``(N,)``: 0 for white noise, lower for smoother.
+    """Slope of log power over log frequency of uint8 images, ``(N,)``: 0 for white noise.
 
     The power of the luminance under a Hann window, averaged over directions in rings one
     frequency wide, fitted from 3 cycles per image to half of the highest frequency; photographs
     have about -2 (Field 1987). An image without contrast has no slope and gives NaN.
-
-    Parameters
-    ----------
-    images : array, (N, H, W, 3), uint8
-        Square.
     """
     size = images.shape[1]
     if images.shape[1] != images.shape[2] or size < 16:
@@ -53,42 +45,75 @@ def spectral_slope(images: np.ndarray) -> np.ndarray:
     return np.array(slopes)
 
 
-def channel_table(
-    images: Mapping[str, np.ndarray],
+def _call(function: Callable, *args, **kwargs):
+    return function(*args, **kwargs)
+
+
+def achieved(
+    networks: Mapping[str, Model],
+    images: Mapping[str, Mapping[str, np.ndarray]],
     channels: Mapping[str, Sequence[int]],
-    features: Mapping[str, np.ndarray],
-    responses: Mapping[str, np.ndarray],
+    responses: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    once: Callable = _call,
 ) -> pd.DataFrame:
-    """Compare what a network's rendered images achieve with what real patches do.
+    """Compare the activations of channels on their images and on real patches.
 
     Parameters
     ----------
-    images : mapping of str to array, (n, H, W, 3), uint8
-        Rendered images, by layer.
+    networks : mapping of str to Model
+        By name. One network may have several names, for instance of toolboxes to compare.
+    images : mapping of str to mapping of str to array, (n, H, W, 3), uint8 or float in [0, 1]
+        Channel images by name and layer.
     channels : mapping of str to sequence of int
         The n channels rendered, by layer, in the same order.
-    features : mapping of str to array, (total, C)
-        Mean activation of every channel on the images of all layers, one after the other.
-    responses : mapping of str to array, (N, C)
-        Mean activation of every channel on N real patches.
+    responses : mapping of str to mapping of str to array, (N, C)
+        Mean activation of every channel on N real patches, by name and layer.
+    once : callable, optional
+        Calls a function with arguments and keeps its result, such as ``Run.once``.
 
     Returns
     -------
     DataFrame
-        One row per channel: ``layer``, ``channel``, ``image`` (mean activation on its image),
-        ``patches_mean``, ``patches_max`` (the same on the patches), and the `MEASURES`.
+        One row per name and channel: ``network``, ``layer``, ``channel``, ``image`` (mean
+        activation on its image), ``patches_mean``, ``patches_max`` (the same on the patches), and
+        the `MEASURES`.
     """
-    rows, start = [], 0
-    for layer, numbers in channels.items():
-        sizes, slopes = compressed_bytes(images[layer]), spectral_slope(images[layer])
-        for index, number in enumerate(numbers):
-            real = responses[layer][:, number]
-            achieved = features[layer][start + index, number]
-            numbers_of_image = (achieved, real.mean(), real.max(), sizes[index], slopes[index])
-            rows.append((layer, number, *numbers_of_image))
-        start += len(numbers)
-    columns = ["layer", "channel", "image", "patches_mean", "patches_max", *MEASURES]
-    return pd.DataFrame(rows, columns=columns)
+    tables = []
+    for name, model in networks.items():
+        pixels = {layer: to_uint8(images[name][layer]) for layer in channels}
+        together = np.concatenate([*pixels.values()])
+        features = once(layer_features, model, together, layers=list(channels))
+        start = 0
+        for layer, numbers in channels.items():
+            stop = start + len(numbers)
+            on_patches = [responses[name][layer][:, number] for number in numbers]
+            columns = {
+                "network": name,
+                "layer": layer,
+                "channel": numbers,
+                "image": features[layer][range(start, stop), numbers],
+                "patches_mean": [response.mean() for response in on_patches],
+                "patches_max": [response.max() for response in on_patches],
+                "bytes_per_pixel": compressed_bytes(pixels[layer]),
+                "spectral_slope": spectral_slope(pixels[layer]),
+            }
+            tables.append(pd.DataFrame(columns))
+            start = stop
+    return pd.concat(tables, ignore_index=True)
+
+
+def beaten(table: pd.DataFrame) -> pd.DataFrame:
+    """Count, by network, the ``images`` of `achieved` and those ``beating`` every patch."""
+    beats_all = table["image"] > table["patches_max"]
+    return beats_all.groupby(table["network"], sort=False).agg(beating="sum", images="size")
+
+
+def achieved_by_layer(table: pd.DataFrame) -> pd.DataFrame:
+    """Average the activations of `achieved` over channels: one row per layer, to 3 decimals."""
+    activations = ["image", "patches_mean", "patches_max"]
+    wide = table.pivot_table(activations, "layer", "network", sort=False)
+    return wide.swaplevel(axis=1).sort_index(axis=1).round(3)
 
 
 def complexity_by_layer(
@@ -99,9 +124,9 @@ def complexity_by_layer(
     Parameters
     ----------
     table : DataFrame
-        `channel_table` of several networks, with a column ``network``; each has the same channels.
+        From `achieved`; each network has the same channels.
     resamples : int
-        Resamples of the channels.
+        Number of resamples of the channels.
     seed : int
         Seed of the resampling.
 
@@ -115,15 +140,14 @@ def complexity_by_layer(
     networks = list(dict.fromkeys(table["network"]))
     pairs = [(b, a) for i, a in enumerate(networks) for b in networks[i + 1 :]]
     rows = []
-    for layer, part in table.groupby("layer", sort=False):
+    for layer, channels in table.groupby("layer", sort=False):
         for measure in MEASURES:
-            wide = part.pivot(index="channel", columns="network", values=measure).dropna()
+            wide = channels.pivot(index="channel", columns="network", values=measure).dropna()
             series = {name: wide[name] for name in networks}
             series |= {f"{b} - {a}": wide[b] - wide[a] for b, a in pairs}
             for name, values in series.items():
-                channels = np.arange(len(values))
                 low, high = mean_interval(
-                    values.to_numpy(), channels, resamples=resamples, seed=seed
+                    values.to_numpy(), np.arange(len(values)), resamples=resamples, seed=seed
                 )
                 rows.append((layer, measure, name, values.mean(), low, high, len(values)))
     return pd.DataFrame(rows, columns=["layer", "measure", "network", "mean", "low", "high", "n"])

@@ -45,7 +45,7 @@ def diversity(activations, group):
     grams = tf.linalg.matmul(flat, flat, transpose_a=True)
     grams = tf.math.l2_normalize(grams, axis=(1, 2), epsilon=1e-10)
     similarity = tf.einsum("iab,jab->ij", grams, grams)
-    others = (group[:, None] == group) & ~tf.eye(shape[0], dtype=tf.bool)
+    others = tf.equal(group[:, None], group) & ~tf.eye(shape[0], dtype=tf.bool)
     return tf.reduce_sum(tf.where(others, similarity, 0), axis=1)
 
 
@@ -58,21 +58,18 @@ def total_variation(activations):
 
 def l1(activations, constant):
     """Sum of absolute differences from a constant."""
-    axes = tuple(range(1, len(activations.shape)))
-    return tf.reduce_sum(tf.abs(activations - _expand(constant, activations)), axis=axes)
+    return _sum(tf.abs(activations - _expand(constant, activations)))
 
 
 def l2(activations, constant, epsilon):
     """Root of the sum of squared differences from a constant."""
-    axes = tuple(range(1, len(activations.shape)))
-    difference = activations - _expand(constant, activations)
-    return tf.sqrt(epsilon + tf.reduce_sum(tf.square(difference), axis=axes))
+    return tf.sqrt(epsilon + _sum(tf.square(activations - _expand(constant, activations))))
 
 
 def boundary_complexity(images, width, constant):
     """Negative roughness and distance from a constant of the border of images."""
-    height, breadth = images.shape[1:3]
-    to_edge = np.minimum.outer(_to_edge(height), _to_edge(breadth))[:, :, None]
+    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in images.shape[1:3])
+    to_edge = np.minimum.outer(rows, columns)[:, :, None]
     border = tf.cast(to_edge < width[:, None, None, None], tf.float32)
     kernel = np.full((5, 5, 1, 1), 0.5, np.float32)
     kernel[1:-1, 1:-1] = 1
@@ -83,8 +80,7 @@ def boundary_complexity(images, width, constant):
 
     smooth = blur(images) / blur(tf.ones_like(images))
     from_constant = tf.square(images - _expand(constant, images))
-    complexity = tf.square(smooth - images) + 0.8 * from_constant
-    return -tf.reduce_sum(complexity * border, axis=(1, 2, 3))
+    return -_sum((tf.square(smooth - images) + 0.8 * from_constant) * border)
 
 
 def _at(activations, position):
@@ -103,8 +99,8 @@ def _aligned(activations, vector, power):
     return product * tf.maximum(0.1, product / (lengths[0] * lengths[1])) ** power
 
 
-def _to_edge(length):
-    return np.minimum(np.arange(length), np.arange(length)[::-1])
+def _sum(values):
+    return tf.reduce_sum(values, axis=tuple(range(1, len(values.shape))))
 
 
 def _expand(numbers, like):

@@ -2,7 +2,7 @@
 
 An objective is a weighted sum of measures of layers. Objectives add, subtract, negate and multiply
 by numbers, and a list of them, one per image, is evaluated as one batch: their numbers (channels,
-positions, weights) are tensors, so that a graph which was traced for some channels serves all.
+positions, weights) are tensors, so that a graph traced for some channels serves all.
 
 Lucid averages a measure over its batch, or is told an image by ``batch=``; here every objective is
 of one image, and there is one objective per image.
@@ -23,23 +23,16 @@ LOGIT = "logit"  # the layer name of the log-odds of tumor
 
 @dataclass(frozen=True)
 class Term:
-    """A weight times a measure of one layer.
-
-    Attributes
-    ----------
-    measure : callable
-        Maps activations, ``(n, h, w, C)``, and stacked `params` to ``(n,)``, for the n images that
-        have such a term.
-    layer : str
-    params : tuple of array
-        Numbers of this image.
-    weight : float
-    """
+    """A weight times a measure of a layer, with the numbers that the measure takes."""
 
     measure: Callable[..., tf.Tensor]
     layer: str
     params: tuple[np.ndarray, ...] = ()
     weight: float = 1.0
+
+    def __str__(self) -> str:
+        params = "".join(f", {np.array2string(p, threshold=4)}" for p in self.params)
+        return f"{self.weight:g} {self.measure.__name__}({self.layer}{params})"
 
 
 class Objective:
@@ -71,17 +64,12 @@ class Objective:
         return self + -other
 
     def __repr__(self) -> str:
-        return " + ".join(
-            f"{t.weight:g} {t.measure.__name__}({t.layer}"
-            + "".join(f", {np.array2string(p, threshold=4)}" for p in t.params)
-            + ")"
-            for t in self.terms
-        )
+        return " + ".join(str(term) for term in self.terms)
 
 
 def channel(layer: str, number: int) -> Objective:
     """Mean activation of a channel."""
-    return Objective([Term(measures.channel, layer, (_index(layer, number),))])
+    return _objective(measures.channel, layer, _index(layer, number))
 
 
 def neuron(layer: str, number: int, x: int | None = None, y: int | None = None) -> Objective:
@@ -89,7 +77,7 @@ def neuron(layer: str, number: int, x: int | None = None, y: int | None = None) 
 
     Lucid's ``neuron`` counts rows by ``x`` and columns by ``y``.
     """
-    return Objective([Term(measures.neuron, layer, (_index(layer, number), _position(x, y)))])
+    return _objective(measures.neuron, layer, _index(layer, number), _position(x, y))
 
 
 def direction(layer: str, vector: np.ndarray, cossim_pow: float = 0.0) -> Objective:
@@ -99,8 +87,7 @@ def direction(layer: str, vector: np.ndarray, cossim_pow: float = 0.0) -> Object
     vector, at least 0.1, to this power: it then matters more where activations point than how
     large they are.
     """
-    params = (np.asarray(vector, np.float32), np.float32(cossim_pow))
-    return Objective([Term(measures.direction, layer, params)])
+    return _objective(measures.direction, layer, np.float32(vector), np.float32(cossim_pow))
 
 
 def direction_neuron(
@@ -111,13 +98,13 @@ def direction_neuron(
     cossim_pow: float = 0.0,
 ) -> Objective:
     """`direction` at column `x` and row `y` alone, by default the centre."""
-    params = (np.asarray(vector, np.float32), _position(x, y), np.float32(cossim_pow))
-    return Objective([Term(measures.direction_neuron, layer, params)])
+    params = np.float32(vector), _position(x, y), np.float32(cossim_pow)
+    return _objective(measures.direction_neuron, layer, *params)
 
 
 def deepdream(layer: str) -> Objective:
     """Mean square of all activations of a layer (Mordvintsev et al. 2015)."""
-    return Objective([Term(measures.square, layer)])
+    return _objective(measures.square, layer)
 
 
 def channel_interpolate(
@@ -138,7 +125,7 @@ def class_logit(label: str) -> Objective:
     signs = {"tumor": 1.0, "normal": -1.0}
     if label not in signs:
         raise ValueError(f"label is {label!r}; expected one of {', '.join(signs)}.")
-    return Objective([Term(measures.logit, LOGIT, weight=signs[label])])
+    return signs[label] * _objective(measures.logit, LOGIT)
 
 
 def diversity(layer: str, group: int = 0) -> Objective:
@@ -148,28 +135,31 @@ def diversity(layer: str, group: int = 0) -> Objective:
     inner product (Olah et al. 2017). Only images of the same `group` in the same batch count: give
     ``[objective - 0.1 * diversity(layer)] * 4`` for four different images of one objective.
     """
-    return Objective([Term(measures.diversity, layer, (np.int32(group),))])
+    return _objective(measures.diversity, layer, np.int32(group))
 
 
 def total_variation(layer: str = INPUT) -> Objective:
     """Sum of absolute differences of neighbours, to be subtracted for smooth images."""
-    return Objective([Term(measures.total_variation, layer)])
+    return _objective(measures.total_variation, layer)
 
 
 def L1(layer: str = INPUT, constant: float = 0.0) -> Objective:
     """Sum of absolute differences from a constant, to be subtracted."""
-    return Objective([Term(measures.l1, layer, (np.float32(constant),))])
+    return _objective(measures.l1, layer, np.float32(constant))
 
 
 def L2(layer: str = INPUT, constant: float = 0.0, epsilon: float = 1e-6) -> Objective:
     """Root of the sum of squared differences from a constant, to be subtracted."""
-    return Objective([Term(measures.l2, layer, (np.float32(constant), np.float32(epsilon)))])
+    return _objective(measures.l2, layer, np.float32(constant), np.float32(epsilon))
 
 
 def penalize_boundary_complexity(width: int = 20, constant: float = 0.5) -> Objective:
     """Reward an image whose border, `width` pixels wide, is smooth and close to a constant."""
-    params = (np.int32(width), np.float32(constant))
-    return Objective([Term(measures.boundary_complexity, INPUT, params)])
+    return _objective(measures.boundary_complexity, INPUT, np.int32(width), np.float32(constant))
+
+
+def _objective(measure: Callable[..., tf.Tensor], layer: str, *params: np.ndarray) -> Objective:
+    return Objective([Term(measure, layer, params)])
 
 
 def _index(layer: str, number: int) -> np.ndarray:

@@ -16,21 +16,11 @@ COLOR_MATRIX = _COLOR_SQRT / np.linalg.norm(_COLOR_SQRT, axis=0).max()
 
 @dataclass(frozen=True)
 class Image:
-    """Trainable images.
+    """Trainable images, ``(N, H, W, 3)`` float32 in [0, 1]."""
 
-    Attributes
-    ----------
-    variables : list of tf.Variable
-        What is optimised. The first axis counts the images, or is 1 for what all images share.
-    render : callable
-        Maps the variables' values to images, ``(N, H, W, 3)`` float32 in [0, 1].
-    size : tuple of int
-        Height and width in pixels.
-    """
-
-    variables: list[tf.Variable]
-    render: Callable[[list[tf.Tensor]], tf.Tensor]
-    size: tuple[int, int]
+    variables: list[tf.Variable]  # the first axis counts the images, or is 1 for a shared part
+    render: Callable[[list[tf.Tensor]], tf.Tensor]  # from the variables' values to the images
+    size: tuple[int, int]  # height and width in pixels
 
     @property
     def batch(self) -> int:
@@ -77,10 +67,14 @@ def image(
     init : array, (H, W, 3) or (batch, H, W, 3), uint8 or float in [0, 1], optional
         Pictures to start from instead of noise, such as `perlin` makes.
     shared : bool
-        Add a part that all images have in common, at first zero: what they can agree on comes to
-        lie at the same place (as Lucid's ``lowres_tensor`` does for interpolations).
+        Add a part that all images have in common, at first zero, which aligns their shared
+        structures (as Lucid's ``lowres_tensor`` does for interpolations).
     seed : int
         Seed of the first image.
+
+    Returns
+    -------
+    Image
     """
     height = height or width
     if min(width, height, batch) < 1:
@@ -88,11 +82,10 @@ def image(
     scale = _fourier_scale(height, width, decay)
     shape = (2, 3, height, width // 2 + 1) if fft else (3, height, width)
     if init is None:
-        noise = [np.random.default_rng(seed + i).normal(0, sd, shape) for i in range(batch)]
-        start = np.float32(noise)
+        generators = [np.random.default_rng(seed + i) for i in range(batch)]
+        start = np.float32([generator.normal(0, sd, shape) for generator in generators])
     else:
-        pictures = _check_init(init, (batch, height, width, 3))
-        start = _from_rgb(pictures, decorrelate=decorrelate)
+        start = _from_rgb(_check_init(init, (batch, height, width, 3)), decorrelate=decorrelate)
         if fft:
             spectrum = np.fft.rfft2(4 * start) / scale
             start = np.stack([spectrum.real, spectrum.imag], axis=1).astype(np.float32)
@@ -122,29 +115,11 @@ def perlin(
     contrast: float = 0.25,
     seed: int = 0,
 ) -> np.ndarray:
-    """Make pictures of Perlin noise: smooth, without a preferred place or colour.
+    """Draw smooth Perlin noise without a preferred place or colour, ``(batch, height, width, 3)``.
 
-    Gradient noise after Perlin, "Improving Noise" (SIGGRAPH 2002), each colour by itself, summed
-    over octaves of half the cell and half the amplitude.
-
-    Parameters
-    ----------
-    width, height : int
-        Pixels; square by default.
-    batch : int
-        Number of pictures; the one at index i is drawn from seed ``seed + i``.
-    cell : int
-        Pixels between the random gradients of the first octave.
-    octaves : int
-        Scales to add.
-    contrast : float
-        Deviation of the values about 0.5.
-    seed : int
-        Seed of the first picture.
-
-    Returns
-    -------
-    array, (batch, height, width, 3), float32 in [0, 1]
+    Gradient noise in [0, 1] after Perlin, "Improving Noise" (SIGGRAPH 2002), each colour by itself,
+    summed over octaves of half the cell (pixels between the random gradients) and half the
+    amplitude; `contrast` is the deviation about 0.5. Picture i is drawn from seed ``seed + i``.
     """
     height = height or width
     if cell < 2 ** (octaves - 1):

@@ -3,7 +3,7 @@
 The copy computes what the caller's network computes, which is left as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -14,36 +14,28 @@ from utils.networks.checkpoints import set_layer_weights
 
 LAST_RELUS = ("redirected", "linear", "kept")
 DTYPES = ("float32", "bfloat16")
-# What passes activations on channel by channel, so that a ReLU before it is a layer's last.
+# Layers that pass activations on channel by channel, so that a ReLU before them may be the last.
 _PASSING = ("Concatenate", "Pooling2D", "Padding2D", "Dropout", "Identity", "Add", "Cropping2D")
 
 
 def prepare_network(
     model: Model, layers: Sequence[str], *, last_relus: str = "redirected", dtype: str = "float32"
 ) -> keras.Model:
-    """Copy a model up to the deepest of some layers.
+    """Copy a model up to the deepest of some layers or ``"logit"``, to outputs by name.
 
     Batch normalisation after a convolution becomes part of it, which saves time and memory.
 
     Parameters
     ----------
-    model : Model
-    layers : sequence of str
-        Analysis layers, Keras' own names, or ``"logit"``.
     last_relus : str
-        What becomes of the ReLUs between the last convolutions and the outputs. ``redirected``:
-        where they stop all of an image's gradient, they let through what would raise their input,
-        so that channels which are inactive on noise can be activated (Lucid's idea); the outputs
-        are the same. ``linear``: they are left out, so that the objective is the activation before
-        them (lucid4keras' ``prepare_model``). ``kept``: nothing.
+        Treatment of the ReLUs between the last convolutions and the outputs. ``redirected``: where
+        they block all of an image's gradient, they pass what would raise their input, so that
+        channels inactive on noise can be activated (Lucid's idea); the outputs are the same.
+        ``linear``: they are left out, so that the objective is the activation before them
+        (lucid4keras' ``prepare_model``). ``kept``: they stay.
     dtype : str
         Precision of the computation: ``float32`` or ``bfloat16`` (weights and outputs stay
         float32), which is faster where the processor has instructions for it, and slower elsewhere.
-
-    Returns
-    -------
-    keras.Model
-        From preprocessed images to a dict of outputs, by the names in `layers`.
     """
     if last_relus not in LAST_RELUS or dtype not in DTYPES:
         raise ValueError(
@@ -52,10 +44,9 @@ def prepare_network(
         )
     network = model.submodel([n for n in layers if n != "logit"], logit="logit" in layers)
     folded = _foldable(network)
-    normalisations = {id(normalisation) for normalisation in folded.values()}
+    normalisations = {normalisation.name for normalisation in folded.values()}
     last = _last_relus(network) if last_relus != "kept" else set()
     replacement = keras.activations.linear if last_relus == "linear" else _redirected_relu
-    copies = {}
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
@@ -63,39 +54,35 @@ def prepare_network(
             config["use_bias"] = True
         if dtype != "float32":
             config["dtype"] = f"mixed_{dtype}"
-        copy = layer.__class__.from_config(config)
         if layer.name in last and isinstance(layer, keras.layers.ReLU):
-            copy = keras.layers.Activation(replacement, name=layer.name, dtype=config["dtype"])
-        elif layer.name in last:
+            return keras.layers.Activation(replacement, name=layer.name, dtype=config["dtype"])
+        copy = layer.__class__.from_config(config)
+        if layer.name in last:
             copy.activation = replacement
-        copies[id(copy)] = layer
         return copy
 
     def call(copy: keras.Layer, *args, **kwargs):
-        if id(copies[id(copy)]) in normalisations:
-            return args[0]
-        return copy(*args, **kwargs)
+        return args[0] if copy.name in normalisations else copy(*args, **kwargs)
 
     copy = keras.models.clone_model(network, clone_function=clone, call_function=call)
     for layer in copy.layers:
         if layer.weights:
-            original = copies[id(layer)]
-            weights = original.get_weights()
-            if original.name in folded:
-                weights = _fold(weights, folded[original.name])
+            weights = network.get_layer(layer.name).get_weights()
+            if layer.name in folded:
+                weights = _fold(weights, folded[layer.name])
             set_layer_weights(layer, weights)
     return copy
 
 
 def architecture(network: keras.Model) -> list[tuple]:
-    """Say how a network is built, so that equal answers mean interchangeable lists of weights."""
+    """Describe a network so that equal descriptions mean interchangeable lists of weights."""
     operations = network.operations
     places = {id(operation.output): place for place, operation in enumerate(operations)}
     return [
         (
             type(operation),
-            tuple(places[id(tensor)] for tensor in _inputs(operation)),
-            tuple(tuple(weight.shape) for weight in getattr(operation, "weights", ())),
+            [places[id(tensor)] for tensor in _inputs(operation)],
+            [tuple(weight.shape) for weight in getattr(operation, "weights", ())],
             getattr(operation, "strides", None),
             getattr(operation, "padding", None),
         )
@@ -104,17 +91,17 @@ def architecture(network: keras.Model) -> list[tuple]:
 
 
 def _foldable(network: keras.Model) -> dict[str, keras.Layer]:
-    """Batch normalisations that alone read a linear convolution, by the convolution's name."""
-    readers: dict[int, list] = {id(output): [None] for output in network.outputs}
+    """Batch normalisations that are a linear convolution's only consumer, by the latter's name."""
+    consumers: dict[int, list] = {id(output): [None] for output in network.outputs}
     for operation in network.operations:
         for tensor in _inputs(operation):
-            readers.setdefault(id(tensor), []).append(operation)
+            consumers.setdefault(id(tensor), []).append(operation)
     pairs = {}
     for operation in network.operations:
         if type(operation) is keras.layers.Conv2D and _is(operation, keras.activations.linear):
-            reader, *others = readers[id(operation.output)]
-            if not others and isinstance(reader, keras.layers.BatchNormalization):
-                pairs[operation.name] = reader
+            consumer, *others = consumers[id(operation.output)]
+            if not others and isinstance(consumer, keras.layers.BatchNormalization):
+                pairs[operation.name] = consumer
     return pairs
 
 
@@ -132,14 +119,14 @@ def _fold(weights: list[np.ndarray], normalisation: keras.Layer) -> list[np.ndar
 def _last_relus(network: keras.Model) -> set[str]:
     """Names of the layers with the ReLUs that lie between an output and its last convolutions."""
     makers = {id(operation.output): operation for operation in network.operations}
-    found, todo = set(), [makers[id(output)] for output in network.outputs]
+    names, todo = set(), [makers[id(output)] for output in network.outputs]
     while todo:
         operation = todo.pop()
         if isinstance(operation, keras.layers.ReLU) or _is(operation, keras.activations.relu):
-            found.add(operation.name)
+            names.add(operation.name)
         elif type(operation).__name__.endswith(_PASSING):
             todo += [makers[id(tensor)] for tensor in _inputs(operation)]
-    return found
+    return names
 
 
 def _inputs(operation: keras.Operation) -> list:
@@ -148,7 +135,7 @@ def _inputs(operation: keras.Operation) -> list:
     return operation.input if isinstance(operation.input, list) else [operation.input]
 
 
-def _is(operation: keras.Operation, activation) -> bool:
+def _is(operation: keras.Operation, activation: Callable) -> bool:
     return getattr(operation, "activation", None) is activation
 
 

@@ -8,44 +8,26 @@ import numpy as np
 
 from utils.networks import Model
 from utils.optvis import objectives, transform
-from utils.optvis.ascent import BATCH_SIZE, Ascent
 from utils.optvis.param import Image, image, perlin
+from utils.optvis.render import BATCH_SIZE, Ascent
 from utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of an ascent.
+    """A part of an ascent."""
 
-    Attributes
-    ----------
-    rates : array, (steps,)
-        Learning rate of each step.
-    total_variation : float
-        Weight of the total variation that is subtracted from the objective.
-    """
-
-    rates: np.ndarray
-    total_variation: float = 0.0
+    rates: np.ndarray  # learning rate of each step
+    total_variation: float = 0.0  # weight in the objective, from which it is subtracted
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A start and the stages that follow.
+    """A start and the stages that follow, each with a fresh state of Adam."""
 
-    Attributes
-    ----------
-    perlin : bool
-        Whether to start from Perlin noise rather than from Fourier noise.
-    stages : sequence of Stage
-        Each goes on from the images of the one before, with a fresh state of Adam.
-    beta_1, beta_2 : float
-        Decay rates of Adam's moments.
-    """
-
-    perlin: bool
+    perlin: bool  # start from Perlin noise rather than from Fourier noise
     stages: tuple[Stage, ...]
-    beta_1: float
+    beta_1: float  # decay rates of Adam's moments
     beta_2: float
 
     @property
@@ -65,12 +47,19 @@ class Recipe:
             value -= stage.total_variation * objectives.total_variation()
         return value
 
+    def adam(self) -> keras.optimizers.Adam:
+        """Make an optimizer whose steps do not depend on how large activations are.
+
+        Those of a random network are so small that gradients come near the default epsilon.
+        """
+        return keras.optimizers.Adam(beta_1=self.beta_1, beta_2=self.beta_2, epsilon=1e-12)
+
 
 def fast(steps: int = 128) -> Recipe:
-    """Return few and large steps without momentum, the last half of them ever smaller.
+    """Return few and large steps without momentum, which decrease over the second half.
 
-    Random movements change from step to step what a Fourier coefficient should do, so that
-    momentum mostly carries on with what no longer holds.
+    Random movements change the gradient of a Fourier coefficient from step to step, so that
+    momentum mostly adds outdated directions.
     """
     _check_steps(steps)
     rates = np.full(steps, 0.1)
@@ -87,7 +76,7 @@ def lucid(steps: int = 512) -> Recipe:
 
 
 def paper() -> Recipe:
-    """Return the three steps of Graziani et al. (2019), from Perlin noise.
+    """Return the three stages of Graziani et al. (2019), from Perlin noise.
 
     512 steps; 1,024 with total variation at 0.025; 2,048 with 0.0025 at a tenth of the rate.
     """
@@ -100,7 +89,19 @@ def paper() -> Recipe:
 
 
 def named(name: str, *, steps: int = 128) -> Recipe:
-    """Return `fast` or `lucid` with so many steps, or `paper`, which has its own."""
+    """Return a recipe by its name.
+
+    Parameters
+    ----------
+    name : str
+        ``fast``, ``lucid`` or ``paper``.
+    steps : int
+        Steps of `fast` and `lucid`; `paper` has its own.
+
+    Returns
+    -------
+    Recipe
+    """
     if name not in ("fast", "lucid", "paper"):
         raise ValueError(f"recipe is {name!r}; expected fast, lucid or paper.")
     return paper() if name == "paper" else {"fast": fast, "lucid": lucid}[name](steps)
@@ -121,7 +122,7 @@ def render_channels(
     Parameters
     ----------
     models : mapping of str to Model
-        By name; networks of one architecture share the graph of a layer.
+        Networks by name; those of one architecture share the graph of a layer.
     channels : mapping of str to sequence of int
         Channel numbers, by layer.
     recipe : Recipe, optional
@@ -129,9 +130,9 @@ def render_channels(
     size : int
         Height and width in pixels.
     seed : int
-        Seed of the first image of each layer; see `render.ascend`.
+        Seed of the first image of each layer, as in `render.ascend`.
     batch_size, dtype
-        See `render.ascend`.
+        As in `render.ascend`.
 
     Returns
     -------
@@ -139,48 +140,26 @@ def render_channels(
         By network and layer, in the order of the layer's channels.
     """
     recipe = recipe or fast()
+    move = transform.compose(transform.standard())
     rendered = {name: {} for name in models}
     batches = sum(-(-len(numbers) // batch_size) for numbers in channels.values())
-    total = batches * len(models) * recipe.steps
-    with progress_bar(total=total, unit="step", mininterval=1) as bar:
+    with progress_bar(total=batches * len(models) * recipe.steps, unit="step") as bar:
         for layer, numbers in channels.items():
             ascent = None
             targets = [
-                [recipe.objective(layer, number, stage) for number in numbers]
-                for stage in recipe.stages
+                [recipe.objective(layer, n, stage) for n in numbers] for stage in recipe.stages
             ]
             for name, model in models.items():
                 bar.set_description(f"{layer}, {name}")
                 images = recipe.start(size, len(numbers), seed)
                 if ascent is None or not ascent.load(model):
-                    ascent = Ascent(
-                        model,
-                        targets[0],
-                        images,
-                        transform.compose(transform.standard()),
-                        _adam(recipe),
-                        batch_size=batch_size,
-                        dtype=dtype,
-                    )
+                    options = {"batch_size": batch_size, "dtype": dtype}
+                    ascent = Ascent(model, targets[0], images, move, recipe.adam(), **options)
                 for stage, target in zip(recipe.stages, targets, strict=True):
-                    ascent.run(
-                        target,
-                        images,
-                        [len(stage.rates)],
-                        seed=seed,
-                        rates=stage.rates,
-                        tick=bar.update,
-                    )
+                    options = {"seed": seed, "rates": stage.rates, "tick": bar.update}
+                    ascent.run(target, images, [len(stage.rates)], **options)
                 rendered[name][layer] = images().numpy()
     return rendered
-
-
-def _adam(recipe: Recipe) -> keras.optimizers.Adam:
-    """Make an optimizer whose steps do not depend on how large activations are.
-
-    Those of a random network are so small that gradients come near the default epsilon.
-    """
-    return keras.optimizers.Adam(beta_1=recipe.beta_1, beta_2=recipe.beta_2, epsilon=1e-12)
 
 
 def _check_steps(steps: int) -> None:

@@ -1,16 +1,30 @@
 """Gradient ascent from noise to the images that maximise objectives."""
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from utils.networks import Model
 from utils.optvis import tabulation, transform
-from utils.optvis.ascent import BATCH_SIZE, Ascent, Rendering
-from utils.optvis.objectives import Objective
+from utils.optvis.objectives import INPUT, LOGIT, Objective
 from utils.optvis.param import Image, image
+from utils.optvis.preparation import architecture, prepare_network
 from utils.progress import progress_bar
+
+BATCH_SIZE = 32  # images per step; larger batches are not faster
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Result of gradient ascent."""
+
+    images: np.ndarray  # at each threshold, (T, N, H, W, 3), float32 in [0, 1]
+    history: np.ndarray  # the objectives before each step, (steps, N), float32
 
 
 def render_vis(
@@ -22,17 +36,17 @@ def render_vis(
     thresholds: Sequence[int] = (512,),
     **options,
 ) -> np.ndarray:
-    """Render one image for each objective, and return the images alone.
+    """Render one image for each objective as `ascend` does, and return the images alone.
 
     Parameters
     ----------
     model, objectives, param_f, transforms, optimizer, thresholds, **options
-        See `ascend`.
+        As in `ascend`.
 
     Returns
     -------
     array, (T, N, H, W, 3), float32 in [0, 1]
-        The images at each threshold.
+        Images at each threshold.
     """
     return ascend(model, objectives, param_f, transforms, optimizer, thresholds, **options).images
 
@@ -47,24 +61,23 @@ def ascend(
     *,
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
-    last_relus: str = "redirected",
-    dtype: str = "float32",
     progress: bool = True,
+    **preparation: str,
 ) -> Rendering:
     """Render one image for each objective, in batches that share one graph.
 
-    An interrupt (Ctrl-C, Jupyter's stop) ends the ascent and returns what there is: the images of
-    the batches that are complete, and of the one at work as it stands.
+    An interrupt (Ctrl-C, Jupyter's stop) ends the ascent and returns the images of the completed
+    batches and of the current one as it stands.
 
     Parameters
     ----------
     model : Model
-        Left as it is; its network is cut at the deepest layer that the objectives use.
+        Network to visualise, which is left as it is.
     objectives : Objective or sequence of Objective
         What the images are to maximise.
     param_f : callable, optional
-        Makes the `Image`, with as many images as there are objectives; by default Fourier images
-        of 128 pixels. Its variables are left at the images that were reached.
+        Makes the `Image`, with one image per objective; by default Fourier images of 128 pixels.
+        Its variables are left at the images that were reached.
     transforms : sequence of Transform, optional
         By default `transform.standard()`; an empty one for none.
     optimizer : keras.optimizers.Optimizer, optional
@@ -75,19 +88,15 @@ def ascend(
         Seed of the transforms: the image at index i moves by the draws of seed ``seed + i``.
     batch_size : int
         Most images in a step. Images that depend on each other (`objectives.diversity`, shared
-        parts) are never parted.
-    last_relus, dtype : str
-        See `preparation.prepare_network`.
+        parts) are never separated.
     progress : bool
         Whether to show a progress bar.
+    **preparation : str
+        ``last_relus`` and ``dtype`` of `preparation.prepare_network`.
 
-    Raises
-    ------
-    ValueError
-        If a layer, channel or position does not exist, the image is too small for the network, or
-        the numbers of images and objectives differ.
-    FloatingPointError
-        If an objective is not a finite number.
+    Returns
+    -------
+    Rendering
     """
     objectives = [objectives] if isinstance(objectives, Objective) else list(objectives)
     thresholds = sorted(set(thresholds))
@@ -97,24 +106,186 @@ def ascend(
             "expected at least one objective, and thresholds and batch_size from 1."
         )
     images = param_f() if param_f else image(128, batch=len(objectives), seed=seed)
-    moves = transform.standard() if transforms is None else transforms
+    move = transform.compose(transform.standard() if transforms is None else transforms)
+    optimizer = optimizer or keras.optimizers.Adam(0.05)
     ascent = Ascent(
-        model,
-        objectives,
-        images,
-        transform.compose(moves),
-        optimizer or keras.optimizers.Adam(0.05),
-        batch_size=batch_size,
-        last_relus=last_relus,
-        dtype=dtype,
+        model, objectives, images, move, optimizer, batch_size=batch_size, **preparation
     )
     layers = "+".join(tabulation.layers(objectives)) or "image"
+    total, description = thresholds[-1] * len(ascent.batches), f"{len(objectives)} x {layers}"
     with progress_bar(
-        total=thresholds[-1] * len(ascent.batches),
-        desc=f"{len(objectives)} x {layers}",
-        unit="step",
-        disable=not progress,
-        mininterval=1,
-        leave=False,
+        total=total, desc=description, unit="step", disable=not progress, leave=False
     ) as bar:
         return ascent.run(objectives, images, thresholds, seed=seed, tick=bar.update)
+
+
+class Ascent:
+    """A compiled step of gradient ascent and the loop around it, for the arguments of `ascend`.
+
+    Tracing the step takes seconds, so that what varies is kept out of the graph: the numbers in the
+    objectives, the draws of the transforms, and the weights, which `load` exchanges.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        objectives: Sequence[Objective],
+        images: Image,
+        move: transform.Transform,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        batch_size: int = BATCH_SIZE,
+        **preparation: str,
+    ):
+        layers = tabulation.layers(objectives)
+        self.traces = 0  # how often the graph has been traced
+        self._prepare = partial(prepare_network, layers=layers, **preparation)
+        self._move, self._optimizer = move, optimizer
+        self._preprocesses = model.preprocesses
+        self._kinds, rows = tabulation.tabulate(objectives)
+        _check(model, objectives, images, move)
+        self.batches = _batches(objectives, images, batch_size)  # indices of the images of each
+        self._network = self._prepare(model) if layers else None
+        count = len(self.batches[0])
+        self._variables = [tf.Variable(variable[:count]) for variable in images.variables]
+        optimizer.build(self._variables)
+        self._optimizer_start = [variable.numpy() for variable in optimizer.variables]
+        self._step = self._compile(model, images, rows)
+
+    def _compile(self, model: Model, images: Image, rows: Sequence[tuple]) -> Callable:
+        """Make the function that takes a step and returns the objectives before it."""
+        count = len(self.batches[0])
+        specs = [
+            tuple(tf.TensorSpec((None, *column.shape[1:]), column.dtype) for column in row)
+            for row in rows
+        ]
+        # Preprocessing is affine, and cheaper as one product and one sum.
+        black, white = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
+
+        @tf.function(input_signature=[specs, tf.TensorSpec((count, self._move.numbers))])
+        def step(rows, uniform):
+            self.traces += 1  # runs when the graph is traced, not when it is run
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(self._variables)
+                pixels = images.render(self._variables)
+                activations = {INPUT: pixels}
+                if self._network is not None:
+                    moved = transform.apply(pixels, self._move, uniform)
+                    activations |= self._network(moved * (white - black) + black, training=False)
+                value = tabulation.values(self._kinds, rows, activations, count)
+                loss = -tf.reduce_sum(value)
+            self._optimizer.apply(tape.gradient(loss, self._variables), self._variables)
+            return value
+
+        return step
+
+    def load(self, model: Model) -> bool:
+        """Exchange the network for one of the same architecture; else do nothing, return False."""
+        copy = self._prepare(model)
+        same = architecture(copy) == architecture(self._network)
+        if not same or model.preprocesses != self._preprocesses:
+            return False
+        self._network.set_weights(copy.get_weights())
+        return True
+
+    def run(
+        self,
+        objectives: Sequence[Objective],
+        images: Image,
+        thresholds: Sequence[int],
+        *,
+        seed: int = 0,
+        rates: Sequence[float] | None = None,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Rendering:
+        """Continue from the current images, with these learning rates; call `tick` at each step.
+
+        The objectives may differ from those compiled in numbers alone, the images in values alone.
+        """
+        kinds, rows = tabulation.tabulate(objectives)
+        if kinds != self._kinds:
+            raise ValueError("the objectives differ in kind from those this was compiled for.")
+        steps = thresholds[-1]
+        values = [variable.numpy() for variable in images.variables]
+        kept = np.zeros((len(thresholds), images.batch, *images.size, 3), np.float32)
+        history = np.full((steps, images.batch), np.nan, np.float32)
+        for batch in self.batches:
+            indices = [batch if len(value) == images.batch else [0] for value in values]
+            _assign(self._variables, [v[i] for v, i in zip(values, indices, strict=True)])
+            _assign(self._optimizer.variables, self._optimizer_start)
+            numbers = tabulation.select(rows, batch)
+            interrupted = False
+            try:
+                for step in range(1, steps + 1):
+                    if rates is not None:
+                        self._optimizer.learning_rate.assign(rates[step - 1])
+                    history[step - 1, batch] = self._take_step(numbers, seed + batch, step)
+                    if step in thresholds:
+                        kept[thresholds.index(step), batch] = images.render(self._variables)
+                    tick()
+            except KeyboardInterrupt:
+                interrupted = True
+                kept[np.searchsorted(thresholds, step) :, batch] = images.render(self._variables)
+            for value, variable, index in zip(values, self._variables, indices, strict=True):
+                value[index] = variable.numpy()
+            done = batch.max() + 1
+            if interrupted:
+                warnings.warn(
+                    f"interrupted: returning {done} of {images.batch} images, the last "
+                    f"{len(set(batch))} of them after {step} of {steps} steps.",
+                    stacklevel=2,
+                )
+                break
+        _assign(images.variables, values)
+        return Rendering(kept[:, :done], history[:, :done])
+
+    def _take_step(self, numbers: Sequence[tuple], seeds: np.ndarray, step: int) -> np.ndarray:
+        """Take a step of one batch, and return the objectives before it."""
+        values = self._step(numbers, transform.draw(self._move, seeds, step)).numpy()
+        if not np.isfinite(values).all():
+            raise FloatingPointError(
+                f"objectives {values} at step {step}, with learning rate "
+                f"{float(self._optimizer.learning_rate):g}, seeds {seeds}: lower the learning "
+                "rate, or look for NaN in the network's weights."
+            )
+        return values
+
+
+def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _batches(objectives: Sequence[Objective], images: Image, size: int) -> list[np.ndarray]:
+    """Indices of equally many images; where the last batch is short, its last image is repeated.
+
+    One shape for all batches, since another one would be traced anew.
+    """
+    if images.shared or tabulation.couples(objectives):
+        size = images.batch
+    count = -(-images.batch // size)
+    size = -(-images.batch // count)
+    return np.split(np.minimum(np.arange(count * size), images.batch - 1), count)
+
+
+def _check(
+    model: Model, objectives: Sequence[Objective], images: Image, move: transform.Transform
+) -> None:
+    if images.batch != len(objectives):
+        raise ValueError(
+            f"param_f makes {images.batch} images for {len(objectives)} objectives: give "
+            "batch=len(objectives)."
+        )
+    layers = tabulation.layers(objectives)
+    if not layers:
+        return
+    height, width = move.resize(images.size)
+    if min(height, width) < model.backbone.minimum_size:
+        raise ValueError(
+            f"the network would see {height} x {width} pixels of an image of {images.size[0]} x "
+            f"{images.size[1]}, but {model.backbone.title} needs at least "
+            f"{model.backbone.minimum_size}: take a larger image."
+        )
+    network = model.submodel([name for name in layers if name != LOGIT], logit=LOGIT in layers)
+    shapes = network.compute_output_shape((1, height, width, 3))
+    tabulation.check(objectives, {name: shape[1:] for name, shape in shapes.items()})

@@ -23,12 +23,8 @@ def couples(objectives: Sequence[Objective]) -> bool:
 def tabulate(objectives: Sequence[Objective]) -> tuple[tuple, list[tuple[np.ndarray, ...]]]:
     """Sort the terms of objectives by kind.
 
-    Returns
-    -------
-    kinds : tuple of (measure, layer)
-        Hashable: what a traced graph depends on, beside shapes.
-    rows : list of (image index, weight, *params)
-        The numbers of each kind, stacked.
+    Returns the kinds, ``(measure, layer)``, on which a traced graph depends, and for each
+    kind the stacked numbers of its terms, ``(image index, weight, *params)``.
     """
     table: dict[tuple, list[tuple]] = {}
     for image, objective in enumerate(objectives):
@@ -43,30 +39,18 @@ def select(rows: Sequence[tuple[np.ndarray, ...]], images: Sequence[int]) -> lis
     """Cut tabulated rows to a batch of the images; an image may come more than once."""
     selected = []
     for indices, *columns in rows:
-        found = [np.flatnonzero(indices == image) for image in images]
-        batch = np.repeat(np.arange(len(images), dtype=np.int32), [len(f) for f in found])
-        found = np.concatenate(found)
-        selected.append((batch, *(column[found] for column in columns)))
+        places, terms = np.nonzero(np.asarray(images)[:, None] == indices)
+        selected.append((np.int32(places), *(column[terms] for column in columns)))
     return selected
 
 
 def values(
     kinds: tuple, rows: Sequence[Sequence[tf.Tensor]], activations: dict, count: int
 ) -> tf.Tensor:
-    """Evaluate tabulated objectives.
+    """Evaluate the tabulated objectives of `count` images from activations by layer, ``(N,)``.
 
-    Parameters
-    ----------
-    kinds, rows
-        From `tabulate`.
-    activations : dict of str to tensor (N, h, w, C)
-        By layer, with the image under `INPUT` and the log-odds, ``(N,)``, under `LOGIT`.
-    count : int
-        Number of images N.
-
-    Returns
-    -------
-    tensor, (N,), float32
+    Among the activations, ``(N, h, w, C)``, are the image under `INPUT` and the log-odds, ``(N,)``,
+    under `LOGIT`.
     """
     total = tf.zeros(count)
     for (measure, layer), (images, weights, *params) in zip(kinds, rows, strict=True):
@@ -77,7 +61,7 @@ def values(
 
 
 def check(objectives: Sequence[Objective], shapes: dict[str, tuple[int | None, ...]]) -> None:
-    """Raise ValueError unless layers of these shapes, ``(h, w, C)``, have what is asked for."""
+    """Raise ValueError unless layers of these shapes, ``(h, w, C)``, have these channels."""
     for term in (term for objective in objectives for term in objective.terms):
         if term.layer in (INPUT, LOGIT) or not term.params:
             continue

@@ -1,7 +1,7 @@
 """Small random movements of the image, which keep optimisation from finding adversarial noise.
 
 A transform turns uniform random numbers into an affine map from output to input coordinates, for
-each image by itself, and says how large the output is. A chain of transforms is one map, and is
+each image separately, and says how large the output is. A chain of transforms is one map, and is
 applied in one interpolation.
 """
 
@@ -14,30 +14,27 @@ import tensorflow as tf
 Size = tuple[int, int]  # height and width, in pixels
 
 
+def _identity(uniform: tf.Tensor) -> tf.Tensor:
+    return tf.eye(3, batch_shape=tf.shape(uniform)[:1])
+
+
 @dataclass(frozen=True)
 class Transform:
     """A random affine map.
 
-    Attributes
-    ----------
-    numbers : int
-        Random numbers that one image takes.
-    matrix : callable
-        Maps uniform numbers in [0, 1), ``(N, numbers)``, to matrices, ``(N, 3, 3)``, which take x
-        and y, in pixels from the centre of the output, to those from the centre of the input.
-    resize : callable
-        Maps the size of the input to that of the output.
+    `matrix` maps uniform numbers in [0, 1), ``(N, numbers)``, to matrices, ``(N, 3, 3)``, which map
+    x and y, in pixels from the centre of the output, to those from the centre of the input.
     """
 
-    numbers: int
-    matrix: Callable[[tf.Tensor], tf.Tensor]
-    resize: Callable[[Size], Size] = lambda size: size
+    resize: Callable[[Size], Size]  # from the size of the input to that of the output
+    numbers: int = 0  # random numbers per image
+    matrix: Callable[[tf.Tensor], tf.Tensor] = _identity
 
 
 def pad(pixels: int) -> Transform:
     """Add grey on all four sides (Lucid's ``pad`` with a constant)."""
     _check_pixels("pad", pixels)
-    return Transform(0, _identity, lambda size: (size[0] + 2 * pixels, size[1] + 2 * pixels))
+    return Transform(lambda size: (size[0] + 2 * pixels, size[1] + 2 * pixels))
 
 
 def jitter(pixels: int) -> Transform:
@@ -47,39 +44,36 @@ def jitter(pixels: int) -> Transform:
     def matrix(uniform: tf.Tensor) -> tf.Tensor:
         shift = tf.floor(uniform * (pixels + 1)) - pixels / 2
         zero = tf.zeros_like(shift[:, 0])
-        return _matrix([[zero + 1, zero, shift[:, 0]], [zero, zero + 1, shift[:, 1]]])
+        return _matrix([zero + 1, zero, shift[:, 0]], [zero, zero + 1, shift[:, 1]])
 
-    return Transform(2, matrix, lambda size: (size[0] - pixels, size[1] - pixels))
+    return Transform(lambda size: (size[0] - pixels, size[1] - pixels), 2, matrix)
 
 
 def random_scale(factors: Sequence[float]) -> Transform:
     """Scale by one of `factors` (Lucid's ``random_scale``, on a canvas of constant size)."""
-    _check_options("random_scale", factors)
 
-    def matrix(uniform: tf.Tensor) -> tf.Tensor:
-        inverse = 1 / _choose(uniform, factors)
-        zero = tf.zeros_like(inverse)
-        return _matrix([[inverse, zero, zero], [zero, inverse, zero]])
+    def matrix(factor: tf.Tensor) -> tf.Tensor:
+        inverse, zero = 1 / factor, tf.zeros_like(factor)
+        return _matrix([inverse, zero, zero], [zero, inverse, zero])
 
-    return Transform(1, matrix)
+    return _random_choice("random_scale", factors, matrix)
 
 
 def random_rotate(degrees: Sequence[float]) -> Transform:
     """Rotate about the centre by one of `degrees` (Lucid's ``random_rotate``)."""
-    _check_options("random_rotate", degrees)
 
-    def matrix(uniform: tf.Tensor) -> tf.Tensor:
-        angle = _choose(uniform, degrees) * np.float32(np.pi / 180)
+    def matrix(angle: tf.Tensor) -> tf.Tensor:
+        angle *= np.float32(np.pi / 180)
         cos, sin, zero = tf.cos(angle), tf.sin(angle), tf.zeros_like(angle)
-        return _matrix([[cos, -sin, zero], [sin, cos, zero]])
+        return _matrix([cos, -sin, zero], [sin, cos, zero])
 
-    return Transform(1, matrix)
+    return _random_choice("random_rotate", degrees, matrix)
 
 
 def crop_or_pad(height: int, width: int) -> Transform:
     """Cut, or fill up with grey, to this size about the centre (Lucid's ``crop_or_pad_to``)."""
     _check_pixels("crop_or_pad", min(height, width))
-    return Transform(0, _identity, lambda size: (height, width))
+    return Transform(lambda size: (height, width))
 
 
 def compose(transforms: Sequence[Transform]) -> Transform:
@@ -98,38 +92,33 @@ def compose(transforms: Sequence[Transform]) -> Transform:
             size = transform.resize(size)
         return size
 
-    return Transform(sum(transform.numbers for transform in transforms), matrix, resize)
+    return Transform(resize, sum(transform.numbers for transform in transforms), matrix)
 
 
 def light() -> list[Transform]:
-    """Return shifts by up to 2 pixels, for images with as much detail as can be."""
+    """Return shifts by up to 2 pixels, to keep as much detail as possible."""
     return [pad(2), jitter(4)]
 
 
-def standard() -> list[Transform]:
+def standard(strength: int = 1) -> list[Transform]:
     """Return Lucid's standard set: shift, scale by a tenth, rotate by 10 degrees, shift.
 
     The image is padded by the 6 pixels that the two jitters crop (Lucid pads by 12), so that the
-    network sees as many pixels as the image has.
+    network sees as many pixels as the image has. All movements are multiplied by `strength`.
     """
+    degrees = [*range(-10, 11), 0, 0, 0, 0, 0]
     return [
-        pad(6),
-        jitter(8),
-        random_scale([1 + (i - 5) / 50 for i in range(11)]),
-        random_rotate([*range(-10, 11), 0, 0, 0, 0, 0]),
-        jitter(4),
+        pad(6 * strength),
+        jitter(8 * strength),
+        random_scale([1 + strength * (i - 5) / 50 for i in range(11)]),
+        random_rotate([strength * degree for degree in degrees]),
+        jitter(4 * strength),
     ]
 
 
 def heavy() -> list[Transform]:
-    """Return twice the movements of `standard`, for images of what is robust to them."""
-    return [
-        pad(12),
-        jitter(16),
-        random_scale([1 + (i - 5) / 25 for i in range(11)]),
-        random_rotate([*range(-20, 21, 2), 0, 0, 0, 0, 0]),
-        jitter(8),
-    ]
+    """Return twice the movements of `standard`, for features that survive strong movements."""
+    return standard(strength=2)
 
 
 def draw(transform: Transform, seeds: Sequence[int], step: int) -> np.ndarray:
@@ -139,20 +128,7 @@ def draw(transform: Transform, seeds: Sequence[int], step: int) -> np.ndarray:
 
 
 def apply(images: tf.Tensor, transform: Transform, uniform: tf.Tensor) -> tf.Tensor:
-    """Move images; what comes in from outside is grey.
-
-    Parameters
-    ----------
-    images : tensor, (N, H, W, 3), float32
-    transform : Transform
-    uniform : tensor, (N, transform.numbers), float32
-        From `draw`.
-
-    Returns
-    -------
-    tensor, (N, h, w, 3), float32
-        Their size is what ``transform.resize`` says.
-    """
+    """Move images, ``(N, H, W, 3)``, by numbers from `draw`; the outside is grey."""
     size = tuple(images.shape[1:3])
     target = transform.resize(size)
     if min(target) < 1:
@@ -193,16 +169,20 @@ def _scale_gradient(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
     return images, gradient
 
 
-def _choose(uniform: tf.Tensor, options: Sequence[float]) -> tf.Tensor:
-    index = tf.cast(tf.floor(uniform[:, 0] * len(options)), tf.int32)
-    return tf.gather(tf.constant(options, tf.float32), index)
+def _random_choice(
+    name: str, options: Sequence[float], matrix: Callable[[tf.Tensor], tf.Tensor]
+) -> Transform:
+    if len(options) == 0:
+        raise ValueError(f"{name} has nothing to choose from; expected at least one number.")
+
+    def matrix_of_choice(uniform: tf.Tensor) -> tf.Tensor:
+        index = tf.cast(tf.floor(uniform[:, 0] * len(options)), tf.int32)
+        return matrix(tf.gather(tf.constant(options, tf.float32), index))
+
+    return Transform(lambda size: size, 1, matrix_of_choice)
 
 
-def _identity(uniform: tf.Tensor) -> tf.Tensor:
-    return tf.eye(3, batch_shape=tf.shape(uniform)[:1])
-
-
-def _matrix(rows: list[list[tf.Tensor]]) -> tf.Tensor:
+def _matrix(*rows: list[tf.Tensor]) -> tf.Tensor:
     zero = tf.zeros_like(rows[0][0])
     rows = [*rows, [zero, zero, zero + 1]]
     return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=1)
@@ -211,8 +191,3 @@ def _matrix(rows: list[list[tf.Tensor]]) -> tf.Tensor:
 def _check_pixels(name: str, pixels: int) -> None:
     if pixels != int(pixels) or pixels < 0:
         raise ValueError(f"{name} by {pixels} pixels; expected a whole number from 0.")
-
-
-def _check_options(name: str, options: Sequence[float]) -> None:
-    if len(options) == 0:
-        raise ValueError(f"{name} has nothing to choose from; expected at least one number.")
