@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 
 from utils import heatmaps
-from utils.heatmaps import baselines
 from utils.networks import evaluate, linear_probe
 
 
@@ -20,24 +19,18 @@ def test_baseline_maps():
     assert (maps["random"][0] != maps["random"][1]).any()
     again = heatmaps.baseline_maps(images)["random"]
     np.testing.assert_array_equal(maps["random"], again)
-    assert list(maps) == list(heatmaps.BASELINES)
+    assert maps.keys() == heatmaps.BASELINES.keys()
 
 
-def test_baseline_networks(tiny_model, tiny_classifier, colored_patches, monkeypatch):
-    loaded = []
-
-    def load(name, backbone, *, seed):
-        loaded.append((name, backbone, seed))
-        return replace(tiny_model.copy(), weights=name)
-
-    monkeypatch.setattr(baselines, "load_model", load)
+def test_baseline_networks(tiny_model, tiny_classifier, colored_patches):
+    random = replace(tiny_model.copy(), weights="random")
+    networks = {"pretrained": tiny_model, "finetuned": tiny_classifier, "random": random}
     train, held_out = colored_patches.split(folds=2)
-    networks, auc = heatmaps.baseline_networks(tiny_classifier, train, held_out, seed=3)
-    assert loaded == [(name, tiny_model.backbone, 3) for name in ("pretrained", "random")]
-    assert list(networks) == ["finetuned", "pretrained", "random"]
-    assert networks["finetuned"] is tiny_classifier
+    with_heads, auc = heatmaps.baseline_networks(networks, train, held_out)
+    assert list(with_heads) == ["finetuned", "pretrained", "random"]
+    assert with_heads["finetuned"] is tiny_classifier
     expected = linear_probe(tiny_model, train).predict(held_out.images)
-    np.testing.assert_allclose(networks["random"].predict(held_out.images), expected, atol=1e-6)
+    np.testing.assert_allclose(with_heads["random"].predict(held_out.images), expected, atol=1e-6)
     assert auc == dict.fromkeys(("pretrained", "random"), evaluate(held_out, expected)["auc"])
-    alone = heatmaps.baseline_networks(tiny_classifier, None, held_out)
+    alone = heatmaps.baseline_networks(networks, None, held_out)
     assert alone == ({"finetuned": tiny_classifier}, {})

@@ -1,12 +1,12 @@
 """What the heat maps of a finetuned network are compared with: other maps and other networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from utils.networks import Model, evaluate, linear_probe, load_model
+from utils.networks import Model, evaluate, linear_probe
 from utils.patches import PatchSet, haematoxylin
 
 
@@ -66,38 +66,36 @@ def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]
 
 
 def baseline_networks(
-    finetuned: Model,
+    networks: Mapping[str, Model],
     training: PatchSet | None,
     held_out: PatchSet,
     *,
-    seed: int = 0,
     once: Callable = lambda function, *arguments: function(*arguments),
 ) -> tuple[dict[str, Model], dict[str, float]]:
-    """Put linear heads on a pretrained and a random network, whose maps are baselines.
+    """Put linear heads on the pretrained and the random network, whose maps are baselines.
 
     Parameters
     ----------
-    finetuned : Model
-        Network whose maps are evaluated.
+    networks : mapping of str to Model
+        ``pretrained``, ``finetuned`` and ``random``, as from `load_networks`.
     training : PatchSet or None
-        Patches that it was trained on, to which the heads are fitted; None if unknown.
+        Patches that the finetuned network was trained on, to which the heads are fitted; None if
+        unknown.
     held_out : PatchSet
         Patches on which the AUC is computed.
-    seed : int
-        Seed of the random network.
     once : callable
         Calls ``once(function, *arguments)``, such as `Run.once`, which keeps results.
 
     Returns
     -------
     networks : dict of str to Model
-        ``finetuned`` and, unless `training` is None, ``pretrained`` and ``random``.
+        ``finetuned`` and, unless `training` is None, ``pretrained`` and ``random`` with heads.
     auc : dict of str to float
         Area under the ROC curve of the networks with linear heads.
     """
-    networks, auc = {"finetuned": finetuned}, {}
+    with_heads, auc = {"finetuned": networks["finetuned"]}, {}
     for name in () if training is None else ("pretrained", "random"):
-        networks[name] = linear_probe(load_model(name, finetuned.backbone, seed=seed), training)
-        probability = once(networks[name].predict, held_out.images)
+        with_heads[name] = linear_probe(networks[name], training)
+        probability = once(with_heads[name].predict, held_out.images)
         auc[name] = evaluate(held_out, probability)["auc"]
-    return networks, auc
+    return with_heads, auc

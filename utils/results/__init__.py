@@ -2,6 +2,22 @@
 
 from utils.results import figures
 from utils.results.run import Results, Run, start
-from utils.results.saving import save_channels, save_overlays
+from utils.results.saving import (
+    save_channels,
+    save_overlays,
+    show_measures,
+    show_r2,
+    show_relevance,
+)
 
-__all__ = ["Results", "Run", "figures", "save_channels", "save_overlays", "start"]
+__all__ = [
+    "Results",
+    "Run",
+    "figures",
+    "save_channels",
+    "save_overlays",
+    "show_measures",
+    "show_r2",
+    "show_relevance",
+    "start",
+]

@@ -1,14 +1,19 @@
-"""What notebooks save without showing all of it: channel images, and overlays with their cards."""
+"""What notebooks show and save together: channel images, overlays with their cards, concepts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from utils.patches import PatchSet
 from utils.results import figures
-from utils.results.run import Results
+from utils.results.run import Results, Run
+
+if TYPE_CHECKING:  # the pages, which draw nothing, need no TensorFlow
+    from utils.concepts.analysis import Analysis
+    from utils.heatmaps.outcomes import ExplainedPatches
 
 _COLUMNS = "method class prediction file source x y probability_tumor".split()
 
@@ -76,7 +81,7 @@ def save_channels(
 
 def save_overlays(
     results: Mapping[str, Results],
-    groups: Iterable[Any],
+    explained: Iterable["ExplainedPatches"],
     *,
     layer: str,
     title: str,
@@ -90,8 +95,8 @@ def save_overlays(
     ----------
     results : mapping of str to Results
         Results by method.
-    groups : iterable of ExplainedGroup
-        Patches of one class and outcome with their `maps` by method.
+    explained : iterable of ExplainedPatches
+        From `utils.heatmaps.explain_by_outcome`.
     layer : str
         Layer of the heat maps.
     title, status : str
@@ -107,7 +112,7 @@ def save_overlays(
         Panel of each group.
     """
     panels, rows = [], []
-    for group in groups:
+    for group in explained:
         images, name = group.patches.images, group.class_name
         overlays = {
             method: figures.overlay(images, maps, colormap=colormap, opacity=opacity)
@@ -140,7 +145,7 @@ def save_overlays(
 
 def _save_cards(
     results: Results,
-    group: Any,
+    group: "ExplainedPatches",
     titles: Sequence[str],
     pictures: np.ndarray,
     about: Mapping[str, Any],
@@ -168,3 +173,69 @@ def _save_cards(
         results.image(patches.images[place], f"{file}_patch.jpg", alt, **companion)
         rows.append((f"{file}.jpg", source, x, y, probability))
     return rows
+
+
+def show_measures(run: Run, name: str, measures: pd.DataFrame, patches: PatchSet) -> None:
+    """Show the concepts ``name`` of the patches by class, and save them as ``name_measures``.
+
+    Parameters
+    ----------
+    run : Run
+    name : str
+        What is measured, such as texture.
+    measures : DataFrame, N rows
+        One column per concept.
+    patches : PatchSet
+        The N patches.
+    """
+    figure = figures.measures_overview(
+        measures, patches.labels, patches.class_names, title=f"{name} measures".capitalize()
+    )
+    run.show(figure, f"{name}_measures.png", f"{name} of the patches by class, and correlations")
+    table = measures.assign(group=patches.groups, label=patches.labels)
+    run.main.table(table, f"{name}_measures.csv", f"{name} of every patch")
+
+
+def show_r2(run: Run, name: str, analysis: "Analysis", patches: PatchSet) -> None:
+    """Show R² of the concepts ``name`` by layer and network, and save it as ``name_r2``.
+
+    Parameters
+    ----------
+    run : Run
+    name : str
+        What is measured, such as texture.
+    analysis : Analysis
+        From `utils.concepts.analyse`.
+    patches : PatchSet
+        All patches; those without measures were left out.
+    """
+    groups = patches.groups[analysis.known]
+    title = f"{run.backbone.title}, {len(groups)} patches of {len(set(groups))} groups: {name}"
+    figure = figures.r2_panels(analysis.in_sample, analysis.held_out, title=title)
+    alt = f"R² of {name} by layer and network, in-sample and on held-out groups"
+    networks = list(dict.fromkeys(analysis.held_out["network"]))
+    run.show(figure, f"{name}_r2.png", alt, network=networks)
+    run.main.table(analysis.in_sample, f"{name}_r2_in_sample.csv", f"R² of {name}, in-sample")
+    wide = {"index": ["concept", "layer"], "columns": ["network"], "values": "r2"}
+    alt = f"R² of {name} on held-out groups"
+    run.main.table(analysis.held_out, f"{name}_r2_held_out.csv", alt, layout=wide)
+
+
+def show_relevance(run: Run, name: str, analysis: "Analysis") -> None:
+    """Show the relevance of the concepts ``name``, and save it as ``name_relevance``.
+
+    Parameters
+    ----------
+    run : Run
+    name : str
+        What is measured, such as texture.
+    analysis : Analysis
+        From `utils.concepts.analyse`, with gradients.
+    """
+    title = f"{run.backbone.title}: relevance of {name} for tumor"
+    figure = figures.relevance_map(analysis.relevance, title=title)
+    alt = f"bidirectional relevance of {name} for tumor by layer and network"
+    networks = list(dict.fromkeys(analysis.relevance["network"]))
+    run.show(figure, f"{name}_relevance.png", alt, network=networks)
+    wide = {"index": ["network", "concept"], "columns": ["layer"], "values": "br"}
+    run.main.table(analysis.relevance, f"{name}_relevance.csv", alt, layout=wide)
