@@ -1,5 +1,7 @@
 """A tiny backbone, so that most tests take a second, and real networks where they matter."""
 
+import os
+
 import keras
 import numpy as np
 import pandas as pd
@@ -95,7 +97,9 @@ def real_backbone() -> str:
 @pytest.fixture(scope="session")
 def checkpoint(real_backbone, sample, tmp_path_factory):
     """A barely finetuned network; what it has learned does not matter here."""
-    folder = tmp_path_factory.mktemp("models")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # made by the first process that needs it
+        folder = folder.parent
     patches = sample.select(np.arange(0, len(sample), 12))
     finetuned_model(real_backbone, patches, folder=folder, epochs=1)
     return finetuned_paths(real_backbone, folder)[0]

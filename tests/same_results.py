@@ -30,7 +30,13 @@ def parameters(backbone: str) -> dict[str, dict]:
         "visualize_channels_CNN": channels,
         "lucid_iv3": channels,
         "gradcam_plus": {"PATCH_SIZE": 150, "PER_CLASS": 2, "MEASURED": 6, "CHECKED": 3},
-        "RCVs_analysis": {"PER_CLASS": 60, "FOLDS": 3, "SHUFFLES": 4, "PERMUTATIONS": 4, "REPEATS": 1}
+        "RCVs_analysis": {
+            "PER_CLASS": 60,
+            "FOLDS": 3,
+            "SHUFFLES": 4,
+            "PERMUTATIONS": 4,
+            "REPEATS": 1,
+        }
         | {"RANDOM_SEEDS": 2, "LAYERS": LAYERS[backbone], "MOST_CONSTANT": 1.0},
     }
 

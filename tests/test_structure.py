@@ -111,6 +111,12 @@ def test_only_results_draw_and_write(file):
 
 
 @pytest.mark.parametrize("file", FILES)
+def test_names_say_what_they_hold(file):
+    names = {node.id for node in ast.walk(_tree(file)) if isinstance(node, ast.Name)}
+    assert not names & {"found", "part", "own", "laid", "there", "here", "what", "mine"}
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_files_and_functions_are_short(file):
     text = (ROOT / file).read_text()
     assert len(text.splitlines()) <= 300
@@ -155,5 +161,9 @@ def test_tests_mirror_the_modules():
     for path in (ROOT / "tests").rglob("test_*.py"):
         folder = path.relative_to(ROOT / "tests").parent
         name = (folder / path.name.removeprefix("test_")).as_posix()
-        alone = folder == Path() and path.stem in ("test_structure", "test_notebooks")
+        alone = folder == Path() and path.stem in (
+            "test_structure",
+            "test_notebooks",
+            "test_additions",
+        )
         assert alone or name in modules, f"{path} mirrors no module"

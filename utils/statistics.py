@@ -62,8 +62,8 @@ def intervals(
     """
     rows = []
     parts = table.groupby(list(by), sort=False) if len(by) else [((), table)]
-    for (key, part), measure in product(parts, measures):
-        known = part.dropna(subset=measure)
+    for (key, subset), measure in product(parts, measures):
+        known = subset.dropna(subset=measure)
         values, groups = known[measure].to_numpy(float), known["group"].to_numpy()
         low, high = mean_interval(values, groups, resamples=resamples, level=level, seed=seed)
         mean = values.mean() if len(values) else np.nan

@@ -14,7 +14,8 @@ class Method:
     title: str
     # From activations and gradients, (N, h, w, C), to evidence for the target, (N, h, w).
     formula: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    style: dict[str, str] = field(default_factory=dict)  # of matplotlib: color, marker, linestyle
+    # Options of matplotlib: color, marker, linestyle.
+    style: dict[str, str] = field(default_factory=dict, compare=False)
     of: str = "layer"  # or "input": the preprocessed patch itself
     signed: bool = True  # negative values are evidence against the target
     of_probability: bool = True  # the probability may take the place of the logit
