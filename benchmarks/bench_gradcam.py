@@ -28,7 +28,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from utils.heatmaps import DeadMaps, explain, stream
-from utils.networks import choose_backbone, load_finetuned
+from utils.networks import choose_backbone, load_networks
 from utils.patches import load_sample
 from utils.results import Results
 
@@ -39,7 +39,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def measured(contestants, count, repeats=5):
-    """Seconds of the first run and patches a second of later ones, which take turns (median)."""
+    """Seconds of the first run and patches per second of later ones, which take turns (median)."""
     times = {name: [] for name in contestants}
     for _ in tqdm(range(repeats + 1), desc="rates", unit="turn"):
         for name, run in contestants.items():
@@ -49,12 +49,12 @@ def measured(contestants, count, repeats=5):
     table = pd.DataFrame(
         {
             "what": times.keys(),
-            "first_run_seconds": [found[0] for found in times.values()],
-            "patches_per_second": [count / np.median(found[1:]) for found in times.values()],
+            "first_run_seconds": [seconds[0] for seconds in times.values()],
+            "patches_per_second": [count / np.median(seconds[1:]) for seconds in times.values()],
         }
     )
-    own = table.set_index("what").loc["utils.heatmaps, both maps", "patches_per_second"]
-    return table.assign(utils_heatmaps_by_this=own / table["patches_per_second"])
+    rate = table.set_index("what").loc["utils.heatmaps, both maps", "patches_per_second"]
+    return table.assign(utils_heatmaps_by_this=rate / table["patches_per_second"])
 
 
 def forward(model, images):
@@ -111,11 +111,11 @@ def speed(model, images):
         "utils.heatmaps, both maps": ours(model, images, METHODS),
     }
 
-    def pass_a_method():
+    def one_pass_per_method():
         for method in METHODS:
             ours(model, images, [method])()
 
-    contestants["utils.heatmaps, one pass per method"] = pass_a_method
+    contestants["utils.heatmaps, one pass per method"] = one_pass_per_method
     for name, peer in (("tf-keras-vis, both maps", tf_keras_vis), ("Xplique, both maps", xplique)):
         try:
             contestants[name] = peer(model, images)
@@ -155,7 +155,7 @@ def main():
     if not set(parts) <= {"speed", "memory"}:
         parser.error(f"--parts is {arguments.parts}; expected speed, memory or both")
     warnings.simplefilter("ignore", DeadMaps)
-    model = load_finetuned("finetuned", choose_backbone(arguments.backbone))
+    model = load_networks(choose_backbone(arguments.backbone))["finetuned"]
     images = load_sample(patch_size=SIZE, stride=38).images[: arguments.patches]
     if arguments.in_process:
         memory(model, images, arguments.streamed)

@@ -271,8 +271,8 @@ def evaluate(model, layer, numbers, images, draws=32):
     seeds = range(1_000_000, 1_000_000 + len(numbers))  # none that an ascent has used
     for draw in range(draws):
         moved = transform.apply(tf.constant(images), move, transform.draw(move, seeds, draw))
-        found = network(model.preprocess(255 * moved), training=False)[layer].numpy()
-        total += [found[i, ..., number].mean() for i, number in enumerate(numbers)]
+        activations = network(model.preprocess(255 * moved), training=False)[layer].numpy()
+        total += [activations[i, ..., number].mean() for i, number in enumerate(numbers)]
     return total / draws
 
 
@@ -287,11 +287,11 @@ def quality(model, lucid_model, layer, channels, schedules):
     naive = np.mean(two) * len(channels)
     for steps in schedules:
         begun = time.perf_counter()
-        found = recipes.render_channels(
+        images = recipes.render_channels(
             {"it": model}, {layer: channels}, recipes.fast(steps), size=SIZE
         )["it"][layer]
         seconds = time.perf_counter() - begun
-        reached = evaluate(model, layer, channels, found)
+        reached = evaluate(model, layer, channels, images)
         if reached.mean() >= reference.mean():
             break
     row = {
@@ -308,7 +308,7 @@ def quality(model, lucid_model, layer, channels, schedules):
         "of naive's time": seconds / naive,
     }
     print(pd.Series(row).to_string(), flush=True)
-    return row, reference_images, found
+    return row, reference_images, images
 
 
 def memory(model):
@@ -341,8 +341,8 @@ def processor():
         flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0]
     except (OSError, IndexError):
         return "processor unknown"
-    found = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in flags]
-    return f"processor has {', '.join(found) or 'none of avx512f, avx512_bf16, amx_bf16'}"
+    present = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in flags]
+    return f"processor has {', '.join(present) or 'none of avx512f, avx512_bf16, amx_bf16'}"
 
 
 def main():
@@ -372,9 +372,9 @@ def main():
         schedules = [int(steps) for steps in arguments.schedules.split(",")]
         rows, pictures = [], []
         for layer in LAYERS[name]:
-            row, theirs, found = quality(model, lucid_model, layer, channels[layer], schedules)
+            row, theirs, ours = quality(model, lucid_model, layer, channels[layer], schedules)
             rows.append(row)
-            pictures += [*theirs[:8], *found[:8]]
+            pictures += [*theirs[:8], *ours[:8]]
         results.table(pd.DataFrame(rows), "optvis_quality.csv")
         titles = [
             f"{who} {layer} {number}"

@@ -3,10 +3,10 @@
     python benchmarks/bench_rcv.py [--backbone inceptionv3]
 
 One run times the analysis from pixels to tables: 700 patches, 3 networks, 9 layers, 6 concepts and
-100 shuffles. Two others time its parts against the usual way on the same data: a forward pass for
-each concept and layer, as the paper's code does it, against one for all; and scikit-learn's nested
-grid search, concept by concept, against one decomposition for all concepts and shuffles. Nothing
-else should run beside.
+100 permutations. Two others time its parts against the usual way on the same data: one forward pass
+for each concept and layer, as the paper's code does it, against one for all; and scikit-learn's
+nested grid search, concept by concept, against one decomposition for all concepts and permutations.
+Nothing else should run beside.
 """
 
 import argparse
@@ -31,22 +31,17 @@ from utils.networks import (
     choose_backbone,
     layer_features,
     layer_features_and_gradients,
-    load_finetuned,
-    load_model,
+    load_networks,
 )
 from utils.patches import load_sample
 from utils.results import Results
 
-PATCHES, SHUFFLES, FEW = 700, 100, 64
+PATCHES, PERMUTATIONS, FEW = 700, 100, 64
 LAYERS = {
-    "inceptionv3": (
-        *("mixed5b", "mixed5c", "mixed5d", "mixed6a", "mixed6c"),
-        *("mixed6e", "mixed7a", "mixed7b", "mixed7c"),
-    ),
-    "densenet121": (
-        *("conv1", "dense1", "transition1", "dense2", "transition2"),
-        *("dense3_12", "dense3", "transition3", "dense4"),
-    ),
+    "inceptionv3": ["mixed5b", "mixed5c", "mixed5d", "mixed6a", "mixed6c"]
+    + ["mixed6e", "mixed7a", "mixed7b", "mixed7c"],
+    "densenet121": ["conv1", "dense1", "transition1", "dense2", "transition2"]
+    + ["dense3_12", "dense3", "transition3", "dense4"],
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -57,9 +52,9 @@ class Clock:
     def __init__(self):
         self.rows, self.begun = [], time.perf_counter()
 
-    def stop(self, what):
+    def stop(self, step):
         now = time.perf_counter()
-        self.rows.append((what, now - self.begun))
+        self.rows.append((step, now - self.begun))
         self.begun = now
 
 
@@ -79,21 +74,21 @@ def whole(networks, patches, layers):
     for x in features.values():
         concepts.in_sample_r2(x, texture)
     clock.stop("least squares, in-sample")
-    found = {
+    regressions = {
         name: concepts.regress(
             x,
             texture,
             patches.groups,
             gradients=gradients if name == "finetuned" else None,
-            permutations=SHUFFLES,
+            permutations=PERMUTATIONS,
         )
         for name, x in features.items()
     }
-    clock.stop("ridge, held out, with shuffles")
-    for regressions in found.values():
-        concepts.r2_table(regressions, patches.groups)
+    clock.stop("ridge, held out, with permutations")
+    for by_layer in regressions.values():
+        concepts.r2_table(by_layer, patches.groups)
     clock.stop("bootstrap and significance")
-    concepts.relevance(found["finetuned"], gradients, patches.groups)
+    concepts.relevance(regressions["finetuned"], gradients, patches.groups)
     clock.stop("relevance")
     pairs = [("pretrained", "finetuned"), ("pretrained", "random")]
     concepts.cka_by_layer(features, pairs, patches.groups)
@@ -126,11 +121,11 @@ def passes(model, images, layers, count):
     return dict(clock.rows)
 
 
-def regressions(x, texture, groups):
-    """Both ways on one layer; scikit-learn without shuffles, so that it ends."""
+def both_regressions(x, texture, groups):
+    """Both ways on one layer; scikit-learn without permutations, so that it ends."""
     clock = Clock()
-    ours = concepts.cross_validated_r2({"layer": x}, texture, groups, permutations=SHUFFLES)
-    clock.stop("ours, with shuffles")
+    ours = concepts.cross_validated_r2({"layer": x}, texture, groups, permutations=PERMUTATIONS)
+    clock.stop("ours, with permutations")
     outer = list(GroupKFold(5, shuffle=True, random_state=0).split(x, groups=groups))
     theirs = []
     for name in tqdm(texture, desc="scikit-learn's grid search", unit="concept"):
@@ -154,35 +149,31 @@ def main():
     arguments = parser.parse_args()
     backbone = choose_backbone(arguments.backbone)
     layers = LAYERS[backbone]
-    networks = {
-        "random": load_model("random", backbone),
-        "pretrained": load_model("pretrained", backbone),
-        "finetuned": load_finetuned("finetuned", backbone),
-    }
+    networks = load_networks(backbone, random=1)
     sample = load_sample()
     patches = sample.select(np.arange(min(PATCHES, len(sample))))
     print(
         f"{networks['pretrained'].backbone.title}: {patches}, {len(layers)} layers, "
-        f"{len(networks)} networks, {SHUFFLES} shuffles"
+        f"{len(networks)} networks, {PERMUTATIONS} permutations"
     )
     results = Results(RESULTS, backbone)
     table, features, texture = whole(networks, patches, layers)
     print(table.round(1).to_string(index=False))
     results.table(table, "rcv_whole.csv")
     count = len(texture.columns)
-    found = passes(networks["pretrained"], patches.images[:FEW], layers, count)
-    one, many = found.values()
+    one, many = passes(networks["pretrained"], patches.images[:FEW], layers, count).values()
     print(
-        f"features of {FEW} patches: {one:.2f} s by one pass for all, {many:.1f} s by a pass for "
+        f"features of {FEW} patches: {one:.2f} s by one pass for all, {many:.1f} s by one pass for "
         f"each of {count} concepts and {len(layers)} layers: {many / one:.0f} times"
     )
     layer = layers[len(layers) // 2]
-    seconds, ours, theirs = regressions(features[layer], texture, patches.groups)
-    own, peer = seconds.values()
-    each, peer_each = own / (count * (1 + SHUFFLES)), peer / count
+    seconds, ours, theirs = both_regressions(features[layer], texture, patches.groups)
+    all_ours, all_theirs = seconds.values()
+    targets = count * (1 + PERMUTATIONS)
+    each, peer_each = all_ours / targets, all_theirs / count
     print(
-        f"{layer}, seconds a target: {each:.4f} by one decomposition ({count * (1 + SHUFFLES)} "
-        f"targets), {peer_each:.2f} by scikit-learn's grid search: {peer_each / each:.0f} times; "
+        f"{layer}, seconds per target: {each:.4f} by one decomposition ({targets} targets), "
+        f"{peer_each:.2f} by scikit-learn's grid search: {peer_each / each:.0f} times; "
         f"largest difference of R2 {np.abs(ours - theirs).max():.3f}"
     )
     summary = pd.DataFrame(
