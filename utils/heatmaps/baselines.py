@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from utils.patches import haematoxylin
+from utils.patches.images import haematoxylin
 
 
 def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
