@@ -13,13 +13,13 @@ from utils.networks.weights import finetuned_paths
 from utils.patches import PatchSet, load_sample
 
 
-def _tiny_application(include_top=False, weights=None, input_shape=(None, None, 3)):
-    image = keras.Input(input_shape)
+def _tiny_application(include_top, weights, input_shape=(None, None, 3), input_tensor=None):
+    image = keras.Input(input_shape) if input_tensor is None else input_tensor
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name="stem")(image)
     x = keras.layers.Activation("relu", name="early_relu")(x)
     x = keras.layers.Conv2D(6, 3, strides=2, padding="same", name="deep")(x)
     x = keras.layers.Activation("relu", name="late_relu")(x)
-    return keras.Model(image, x)
+    return keras.Model(keras.utils.get_source_inputs(image)[0], x)
 
 
 @pytest.fixture(scope="session")

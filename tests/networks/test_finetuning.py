@@ -6,8 +6,18 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from utils.networks import evaluate, layer_features, linear_probe
+from utils.networks import (
+    evaluate,
+    finetuned_model,
+    finetuning,
+    held_out_patches,
+    layer_features,
+    linear_probe,
+    load_model,
+    load_networks,
+)
 from utils.networks.finetuning import augment, finetune
+from utils.networks.weights import finetuned_paths
 
 
 def test_finetuning_learns_and_repeats(tiny_model, colored_patches):
@@ -61,3 +71,52 @@ def test_linear_probe(tiny_model, colored_patches):
     assert isinstance(probe.network.layers[-1], keras.layers.Dense)
     with pytest.raises(ValueError, match=r", 0\] of each class"):
         linear_probe(tiny_model, train.select(train.labels == 0))
+
+
+def test_checkpoint_is_made_once_and_checked(tiny_model, colored_patches, tmp_path):
+    source, folder = tmp_path / "tiny.weights.h5", tmp_path / "models"
+    tiny_model.network.save_weights(source)
+    backbone = replace(tiny_model.backbone, pretrained=lambda: (source, "made for this test"))
+    options = {"folder": folder, "epochs": 12, "learning_rate": 0.02, "batch_size": 16}
+    model, manifest = finetuned_model(backbone, colored_patches, **options)
+    weights, written = finetuned_paths(backbone, folder)
+    stamps = weights.stat().st_mtime_ns, written.stat().st_mtime_ns
+    again, _ = finetuned_model(backbone, colored_patches, **options)
+    assert (weights.stat().st_mtime_ns, written.stat().st_mtime_ns) == stamps
+    few = colored_patches.images[:4]
+    np.testing.assert_array_equal(model.predict(few), again.predict(few))
+    assert manifest["metrics"]["auc"] > 0.9
+    unseen, rest = held_out_patches(colored_patches, weights, backbone)
+    assert set(unseen.groups) <= set(manifest["held_out"]) < set(colored_patches.groups)
+    assert len(unseen) + len(rest) == len(colored_patches)
+    assert not set(unseen.groups) & set(rest.groups)
+    unknown = held_out_patches(colored_patches, folder / "other.h5", backbone)
+    assert unknown == (colored_patches, None)
+    with pytest.raises(ValueError, match=r"'seed': 0.*not.*'seed': 1"):
+        finetuned_model(backbone, colored_patches, seed=1, **options)
+    with open(weights, "ab") as file:
+        file.write(b"x")
+    with pytest.raises(RuntimeError, match="its manifest says"):
+        load_model("finetuned", backbone, folder=folder)
+    assert sorted(p.suffix for p in folder.iterdir() if p.suffix != ".lock") == [".h5", ".json"]
+
+
+def test_networks_come_in_one_order_and_the_finetuned_is_made_where_missing(
+    tiny_classifier, monkeypatch, capsys
+):
+    def load(weights, backbone, seed=0):
+        return replace(tiny_classifier, weights=str(weights), origin=f"{backbone}, seed {seed}")
+
+    def make(backbone):
+        return load("finetuned", backbone, seed="of the sample"), {}
+
+    monkeypatch.setattr(finetuning, "load_model", load)
+    monkeypatch.setattr(finetuning, "finetuned_model", make)
+    networks = load_networks("tiny", random=3, seed=4)
+    assert list(networks) == ["pretrained", "finetuned", "random", "random 2", "random 3"]
+    assert capsys.readouterr().out.splitlines() == [
+        "pretrained Tiny: tiny, seed 0",
+        "finetuned Tiny: tiny, seed of the sample",
+        *(f"random Tiny: tiny, seed {seed}" for seed in (4, 5, 6)),
+    ]
+    assert load_networks("tiny", "user.keras")["finetuned"].title == "Tiny (user.keras)"

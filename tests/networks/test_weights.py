@@ -8,7 +8,8 @@ import pytest
 
 from utils import assets
 from utils.files import file_sha256
-from utils.networks import WeightsUnavailable, choose_backbone, load_model, pretrained
+from utils.networks import backbones, choose_backbone, load_model
+from utils.networks.backbones import WeightsUnavailable
 from utils.networks.weights import randomise
 
 VARIABLE = "INCEPTIONV3_IMAGENET_WEIGHTS"
@@ -75,7 +76,7 @@ def test_missing_files_and_names(tmp_path, monkeypatch):
 
 def test_auto_says_what_it_takes(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(pretrained, "_KERAS_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(backbones, "_KERAS_URL", "http://127.0.0.1:9/")
     empty = partial(keras.utils.get_file, cache_dir=tmp_path)
     monkeypatch.setattr(keras.utils, "get_file", empty)
     assert choose_backbone("auto") == "densenet121"

@@ -3,7 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet, haematoxylin, nuclei_table
+from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
+from utils.patches.images import haematoxylin
+from utils.patches.nuclei import nuclei_table
 
 
 @pytest.fixture

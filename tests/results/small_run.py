@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from utils.patches import PatchSet, haematoxylin
+from utils.patches import PatchSet
+from utils.patches.images import haematoxylin
 from utils.results import Run, figures
 from utils.results.record import WORK
 

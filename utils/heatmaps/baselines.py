@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from utils.networks import Model, evaluate, linear_probe
-from utils.patches import PatchSet, haematoxylin
+from utils.patches import PatchSet
+from utils.patches.images import haematoxylin
 
 
 class Baseline(NamedTuple):

@@ -13,7 +13,8 @@ from skimage.metrics import structural_similarity
 from utils.heatmaps.maps import DeadMaps, Maps
 from utils.networks import Model
 from utils.networks.weights import randomise
-from utils.patches import PatchSet, change_stains
+from utils.patches import PatchSet
+from utils.patches.images import change_stains
 from utils.progress import progress_bar
 
 OTHER_PATCH = "another patch"  # baseline of the similarity: unrelated maps

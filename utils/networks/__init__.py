@@ -2,10 +2,14 @@
 
 from utils.networks.backbones import BACKBONES, Backbone, choose_backbone, get_backbone
 from utils.networks.features import constant_share, layer_features, layer_features_and_gradients
-from utils.networks.finetuned import evaluate, finetuned_model, held_out_patches, load_networks
-from utils.networks.finetuning import linear_probe
+from utils.networks.finetuning import (
+    evaluate,
+    finetuned_model,
+    held_out_patches,
+    linear_probe,
+    load_networks,
+)
 from utils.networks.model import INPUT, Model
-from utils.networks.pretrained import WeightsUnavailable
 from utils.networks.weights import load_model, make_deterministic
 
 __all__ = [
@@ -13,7 +17,6 @@ __all__ = [
     "INPUT",
     "Backbone",
     "Model",
-    "WeightsUnavailable",
     "choose_backbone",
     "constant_share",
     "evaluate",

@@ -5,16 +5,15 @@ import contextlib
 import sys
 
 from utils.networks.backbones import BACKBONES, choose_backbone, get_backbone
-from utils.networks.finetuned import finetuned_model
+from utils.networks.finetuning import finetuned_model
 
 
 def main() -> None:
     """Work on networks."""
     parser = argparse.ArgumentParser(prog="python -m utils.networks", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    finetune = commands.add_parser(
-        "finetune", help="finetune on the sample if that has not been done, print the backbone"
-    )
+    about = "finetune on the sample if that has not been done, print the backbone"
+    finetune = commands.add_parser("finetune", help=about)
     finetune.add_argument("--backbone", default="auto", choices=["auto", *BACKBONES])
     arguments = parser.parse_args()
     # Standard output has the backbone's name alone, for scripts.

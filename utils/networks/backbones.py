@@ -6,6 +6,8 @@ process, so such a layer is found by its position in the network, never by its n
 """
 
 import difflib
+import os
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,66 +16,44 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from utils.networks.pretrained import WeightsUnavailable, asset_weights, keras_weights
+from utils import assets
+
+_KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
+_DOWNLOAD_TIMEOUT = 10  # seconds without an answer
+
+
+class WeightsUnavailable(RuntimeError):
+    """Weights that were asked for are unavailable; the message says how to get them."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A convolutional architecture, without weights.
+    """A convolutional architecture, without weights; all sizes are in pixels."""
 
-    Attributes
-    ----------
-    name : str
-        Short name used in arguments, file names and folders.
-    title : str
-        Name for figures and text.
-    application : callable
-        Builder with the arguments of ``keras.applications``.
-    mean, std : tuple of 3 float
-        ``(image - mean) / std`` turns RGB in [0, 255] into what the network expects.
-    minimum_size : int
-        Smallest height and width, in pixels, for which every layer keeps at least one pixel.
-    default_size : int
-        Height and width, in pixels, of the ImageNet training.
-    layers : mapping of str to str or int
-        Analysis layers from input to output: the name that users see to the Keras layer's name, or
-        to the position of an anonymous ``Activation`` layer in the network.
-    visualised_layers : tuple of str
-        Analysis layers whose channels are visualised by default.
-    overview_layers : tuple of str
-        The fewer ones that Lucid renders by default.
-    cam_layer : str
-        Last analysis layer with spatial extent, the default of the heat maps.
-    cam_layers : tuple of str
-        Layers behind a ReLU, from the middle to the last, at which heat maps are compared;
-        Grad-CAM++ and LayerCAM assume activations that are not negative.
-    bgr : bool
-        Whether the weights expect BGR; the network that is built takes RGB and reverses it.
-    pretrained : callable, optional
-        Finder of the ImageNet weights: returns the path of a Keras weights file and its origin.
-    """
-
-    name: str
-    title: str
-    application: Callable[..., keras.Model]
+    name: str  # in arguments, files and folders
+    title: str  # in figures and text
+    application: Callable[..., keras.Model]  # builder with the arguments of keras.applications
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    minimum_size: int
-    default_size: int
+    std: tuple[float, float, float]  # (image - mean) / std maps RGB in [0, 255] to the network's
+    minimum_size: int  # at which every layer keeps at least one pixel
+    default_size: int  # of the ImageNet training
+    # Analysis layers from input to output: the name that users see to the Keras layer's name, or to
+    # the position of an anonymous Activation layer in the network.
     layers: Mapping[str, str | int]
-    visualised_layers: tuple[str, ...]
-    overview_layers: tuple[str, ...]
-    cam_layer: str
+    visualised_layers: tuple[str, ...]  # whose channels are visualised by default
+    overview_layers: tuple[str, ...]  # the fewer ones that Lucid renders by default
+    cam_layer: str  # last analysis layer with spatial extent, the default of the heat maps
+    # Layers at which heat maps are compared, from the middle to the last. They lie behind a ReLU,
+    # since Grad-CAM++ and LayerCAM assume activations that are not negative.
     cam_layers: tuple[str, ...] = ()
-    bgr: bool = False
-    pretrained: Callable[[], tuple[Path, str]] | None = None
+    bgr: bool = False  # whether the weights expect BGR; the network built takes RGB and reverses it
+    pretrained: Callable[[], tuple[Path, str]] | None = None  # finds ImageNet weights: file, origin
 
     def build(self, input_size: int | None = None) -> keras.Model:
         """Build the convolutional part for square images of one size, or by default of any."""
         if input_size is not None and input_size < self.minimum_size:
             raise ValueError(
-                f"input_size is {input_size}, but {self.title} needs at least "
-                f"{self.minimum_size} pixels: take a larger size."
+                f"input_size is {input_size}, but {self.title} needs at least {self.minimum_size}."
             )
         shape = (input_size, input_size, 3)
         if not self.bgr:
@@ -105,7 +85,38 @@ class Backbone:
         )
 
 
-_MIXED = "mixed5b mixed5c mixed5d mixed6a mixed6b mixed6c mixed6d mixed6e mixed7a mixed7b mixed7c"
+def _keras_weights(title: str, file: str, md5: str) -> tuple[Path, str]:
+    """Path and origin of weights named by a variable, in Keras' cache, or downloaded by Keras."""
+    file += "_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    variable = f"{title.upper().replace('-', '')}_IMAGENET_WEIGHTS"
+    if os.environ.get(variable):
+        path = Path(os.environ[variable]).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{variable} is {str(path)!r}, which is not a file: correct or unset it."
+            )
+        return path, f"{variable} ({path.name})"
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    url = f"{_KERAS_URL}{file}"
+    try:
+        path = keras.utils.get_file(Path(file).name, url, cache_subdir="models", file_hash=md5)
+    except Exception as error:  # Keras raises a bare Exception for whatever a download meets
+        raise WeightsUnavailable(
+            f"{title}'s ImageNet weights are neither in Keras' cache nor downloadable here "
+            f"({first_line(error)}). To get them, run once with internet access, or let the "
+            f"variable {variable} name a Keras weights file of the topless network."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return Path(path), "keras.applications, ImageNet"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_INCEPTION_BLOCKS = _names("5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c")
 INCEPTIONV3 = Backbone(
     name="inceptionv3",
     title="InceptionV3",
@@ -117,18 +128,16 @@ INCEPTIONV3 = Backbone(
     layers={
         "conv2d_2b": 2,
         "conv2d_4a": 4,
-        **{name: f"mixed{number}" for number, name in enumerate(_MIXED.split())},
+        **{f"mixed{block}": f"mixed{i}" for i, block in enumerate(_INCEPTION_BLOCKS)},
     },
-    visualised_layers=tuple(
-        "mixed5b mixed5c mixed5d mixed6a mixed6e mixed7a mixed7b mixed7c".split()
-    ),
-    overview_layers=("mixed5b", "mixed5c", "mixed6a", "mixed6e", "mixed7a", "mixed7c"),
+    visualised_layers=_names("mixed5b mixed5c mixed5d mixed6a mixed6e mixed7a mixed7b mixed7c"),
+    overview_layers=_names("mixed5b mixed5c mixed6a mixed6e mixed7a mixed7c"),
     cam_layer="mixed7c",
-    cam_layers=("mixed6a", "mixed7a", "mixed7c"),
+    cam_layers=_names("mixed6a mixed7a mixed7c"),
     pretrained=partial(
-        keras_weights,
+        _keras_weights,
         "InceptionV3",
-        "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "inception_v3/inception_v3",
         "bcbd6486424b2319ff4ef7d526e38f63",
     ),
 )
@@ -153,18 +162,21 @@ DENSENET121 = Backbone(
         "dense4_8": "conv5_block8_concat",
         "dense4": "relu",
     },
-    visualised_layers=tuple(
-        "dense1 transition1 dense2 transition2 dense3 transition3 dense4_8 dense4".split()
+    visualised_layers=_names(
+        "dense1 transition1 dense2 transition2 dense3 transition3 dense4_8 dense4"
     ),
-    overview_layers=("dense1", "transition1", "transition2", "dense3", "transition3", "dense4"),
+    overview_layers=_names("dense1 transition1 transition2 dense3 transition3 dense4"),
     cam_layer="dense4",
-    cam_layers=("pool3_relu", "pool4_relu", "dense4"),  # the first two open the transitions
-    pretrained=partial(asset_weights, "densenet121", "model.weights.h5"),
+    cam_layers=_names("pool3_relu pool4_relu dense4"),  # the first two open the transitions
+    pretrained=lambda: (
+        assets.path("densenet121", "model.weights.h5"),
+        assets.origin("densenet121"),
+    ),
 )
-_RESIDUAL = (
+_RESIDUAL = _names(
     "conv2_block1_out conv2_block3_out conv3_block2_out conv3_block4_out "
     "conv4_block3_out conv4_block6_out conv5_block1_out conv5_block3_out"
-).split()
+)
 RESNET50 = Backbone(
     name="resnet50",
     title="ResNet-50",
@@ -174,16 +186,13 @@ RESNET50 = Backbone(
     minimum_size=32,
     default_size=224,
     layers={name: name for name in ("conv1_relu", *_RESIDUAL)},
-    visualised_layers=tuple(_RESIDUAL),
+    visualised_layers=_RESIDUAL,
     overview_layers=tuple(_RESIDUAL[i] for i in (0, 1, 3, 4, 5, 7)),
     cam_layer="conv5_block3_out",
-    cam_layers=("conv3_block4_out", "conv4_block6_out", "conv5_block3_out"),
+    cam_layers=_names("conv3_block4_out conv4_block6_out conv5_block3_out"),
     bgr=True,
     pretrained=partial(
-        keras_weights,
-        "ResNet-50",
-        "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "4d473c1dd8becc155b73f8504c6f6626",
+        _keras_weights, "ResNet-50", "resnet/resnet50", "4d473c1dd8becc155b73f8504c6f6626"
     ),
 )
 BACKBONES: dict[str, Backbone] = {b.name: b for b in (INCEPTIONV3, DENSENET121, RESNET50)}
@@ -215,12 +224,11 @@ def choose_backbone(requested: str = "auto") -> str:
     ----------
     requested : str
         Name of a backbone, or ``auto``: InceptionV3 where its weights are available, otherwise
-        DenseNet-121, and one printed sentence says so and how to get InceptionV3.
+        DenseNet-121, with a printed sentence on how to get InceptionV3.
 
     Returns
     -------
     str
-        Name of the backbone.
     """
     if requested != "auto":
         return get_backbone(requested).name
@@ -237,3 +245,8 @@ def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     folded = {other.lower().replace("_", ""): other for other in known}
     wanted = name.lower().replace("_", "")
     return [folded[key] for key in difflib.get_close_matches(wanted, folded, n=5, cutoff=0.4)]
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, for use in another message."""
+    return (str(error) or type(error).__name__).strip().splitlines()[0][:200]

@@ -1,5 +1,6 @@
 """Checkpoints of any origin: Keras 2 and 3, weights and whole models, nested backbones."""
 
+import itertools
 import tempfile
 import warnings
 from pathlib import Path
@@ -8,9 +9,8 @@ import h5py
 import keras
 import numpy as np
 
-from utils.networks.backbones import Backbone
+from utils.networks.backbones import Backbone, first_line
 from utils.networks.heads import add_head, tumor_logit
-from utils.networks.pretrained import first_line
 
 # Class names, or how they start: layers without effect in inference, and layers that may precede a
 # backbone's first convolution without changing the range of the values.
@@ -22,7 +22,7 @@ def flatten(network: keras.Model) -> keras.Model:
     """Copy a model with nested models into one flat graph with the same outputs.
 
     Transfer learning as in Keras' guide leaves the backbone as a single layer, whose inner
-    activations are not connected to the model's input. In the copy they are. Layers that act in
+    activations are not connected to the model's input; in the copy they are. Layers that act in
     training only are left out; a name that occurs twice is put behind that of its model.
     """
     inputs = getattr(network, "inputs", None) or []
@@ -46,13 +46,8 @@ def set_layer_weights(layer: keras.Layer, weights: list[np.ndarray]) -> None:
         layer.finalize_state()
 
 
-def _replay(
-    network: keras.Model, image: keras.KerasTensor | None, copies: dict
-) -> tuple[keras.Model, keras.KerasTensor]:
-    """Copy a network's layers, entering nested networks, on a tensor or a new input.
-
-    The second value is what the last layer computes from `image`, in the graph of `image`.
-    """
+def _replay(network: keras.Model, image: keras.KerasTensor | None, copies: dict):
+    """Copy a network on a tensor or a new input; return it and what its last layer computes."""
     outputs = getattr(network, "outputs", None) or []
     if image is not None and len(outputs) != 1:
         raise ValueError(
@@ -98,17 +93,17 @@ def read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]:
             network = flatten(keras.models.load_model(path, compile=False))
         except (TypeError, KeyError, AttributeError, OSError) as error:
             raise ValueError(
-                f"{path} cannot be read as a Keras model ({first_line(error)}): save its weights "
-                "alone and give those."
+                f"{path} cannot be read as a Keras model ({first_line(error)}): give its weights."
             ) from error
         _check_channels(network, path, backbone)
     else:
         network = add_head(backbone.build(), _head_units(path, backbone))
         load_weights_file(network, path, backbone)
     tumor_logit(network)
-    operations = _before_first_convolution(network)
-    preprocesses = any(not name.startswith(_TRANSPARENT) for name in operations)
-    if backbone.bgr and not preprocesses and "GetItem" not in operations:
+    names = [type(operation).__name__ for operation in network.operations]
+    first = list(itertools.takewhile(lambda name: not name.endswith("Conv2D"), names))
+    preprocesses = any(not name.startswith(_TRANSPARENT) for name in first)
+    if backbone.bgr and not preprocesses and "GetItem" not in first:
         image = keras.Input(network.input_shape[1:])
         network = flatten(keras.Model(image, network(image[..., ::-1])))
     return network, preprocesses
@@ -125,8 +120,7 @@ def _check_channels(network: keras.Model, path: Path, backbone: Backbone) -> Non
             channels = "no"
         if channels != expected:
             raise ValueError(
-                f"{path} is not a {backbone.title}: {name} has {channels} channels, not "
-                f"{expected}. Give its own backbone."
+                f"{path} is not a {backbone.title}: {name} has {channels} channels, not {expected}."
             )
 
 
@@ -164,32 +158,23 @@ def _is_whole_model(path: Path) -> bool:
         with h5py.File(path) as file:
             if "model_config" not in file.attrs:
                 return False
-            version = file.attrs.get("keras_version", b"3")
-            version = version.decode() if isinstance(version, bytes) else version
             nested = len(file["model_weights"].attrs["layer_names"]) < 20
-            return nested or not version.startswith(("1", "2"))
+            version = file.attrs.get("keras_version", "3")
     except OSError as error:
         raise ValueError(f"{path} is not an HDF5 file: {first_line(error)}.") from error
+    version = version.decode() if isinstance(version, bytes) else version
+    return nested or not version.startswith(("1", "2"))
 
 
 def _head_units(path: Path, backbone: Backbone) -> int:
     """Read the width of the only matrix in a weights file, which is the head's kernel."""
-    shapes = []
+    items: list[h5py.Group | h5py.Dataset] = []
     with h5py.File(path) as file:
-        file.get("model_weights", file).visititems(
-            lambda _, item: shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None
-        )
-    matrices = [shape for shape in shapes if len(shape) == 2]
+        file.get("model_weights", file).visititems(lambda _, item: items.append(item))
+        matrices = [item.shape for item in items if len(getattr(item, "shape", ())) == 2]
     if len(matrices) != 1:
         raise ValueError(
             f"{path} holds {len(matrices)} dense layers; expected the weights of a "
             f"{backbone.title} with one dense head on pooled features. Give a whole model instead."
         )
     return matrices[0][1]
-
-
-def _before_first_convolution(network: keras.Model) -> list[str]:
-    """Class names of the operations between the input and the first convolution."""
-    names = [type(operation).__name__ for operation in network.operations]
-    first = next((i for i, name in enumerate(names) if name.endswith("Conv2D")), None)
-    return names[:first]

@@ -1,4 +1,4 @@
-"""Features of every layer: channels averaged over the patch, from one pass of the network."""
+"""Features: channels averaged over the patch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,20 +19,19 @@ def layer_features(
     Parameters
     ----------
     model : Model
-        With or without a head.
+        Network with or without a head.
     images : array, (N, H, W, 3), uint8
         RGB patches; may be memory-mapped, since only the averages are kept.
     layers : sequence of str, optional
-        Names of layers; by default all analysis layers of the backbone.
+        By default all analysis layers of the backbone.
     batch_size : int
-        Patches per pass.
 
     Returns
     -------
     dict of str to array, (N, C), float32
-        By layer, from input to output.
+        Features by layer.
     """
-    return _pooled(model, images, layers, batch_size, _pool_activations)[0]
+    return _pooled(model, images, layers, batch_size, _pool_activations)
 
 
 def layer_features_and_gradients(
@@ -47,13 +46,11 @@ def layer_features_and_gradients(
 
     Returns
     -------
-    features : dict of str to array, (N, C), float32
-    gradients : dict of str to array, (N, C), float32
-        Derivative of the log-odds of tumor with respect to adding to a channel everywhere: the sum
-        of its gradient over positions.
+    features, gradients : dict of str to array, (N, C), float32
+        A gradient is the derivative of the log-odds of tumor with respect to adding to a channel
+        everywhere: the sum over positions.
     """
-    features, gradients = _pooled(model, images, layers, batch_size, _pool_both)
-    return features, gradients
+    return _pooled(model, images, layers, batch_size, _pool_both)
 
 
 def constant_share(features: Mapping[str, np.ndarray]) -> pd.Series:
@@ -62,7 +59,6 @@ def constant_share(features: Mapping[str, np.ndarray]) -> pd.Series:
     Parameters
     ----------
     features : mapping of str to array, (N, C)
-        By layer.
 
     Returns
     -------
@@ -72,18 +68,18 @@ def constant_share(features: Mapping[str, np.ndarray]) -> pd.Series:
     return pd.Series({layer: np.mean(np.ptp(x, axis=0) == 0) for layer, x in features.items()})
 
 
-def _pooled(model, images, layers, batch_size, pool) -> list[Features]:
-    """Concatenate the batches of each of the dictionaries by layer that `pool` computes."""
+def _pooled(model, images, layers, batch_size, pool):
+    """Concatenate the batches of each array that `pool` computes."""
     layers = list(layers or model.backbone.layers)
     model.check_spatial(layers)
     options = {"images": images, "batch_size": batch_size, "description": model.title}
-    kinds = zip(*model.map(pool, *layers, **options), strict=True)
-    return [{name: np.concatenate([b[name] for b in kind]) for name in layers} for kind in kinds]
+    batches = model.map(pool, *layers, **options)
+    return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
 
 def _pool_activations(model, *layers):
     network = model.submodel(layers)
-    return lambda batch: (_over_positions(tf.reduce_mean, network(batch, training=False)),)
+    return lambda batch: _over_positions(tf.reduce_mean, network(batch, training=False))
 
 
 def _pool_both(model, *layers):

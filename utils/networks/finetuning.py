@@ -1,20 +1,188 @@
-"""Train a whole network, or a linear head on it, to classify patches as tumor or normal."""
+"""Finetuning: the trained network with its manifest, its evaluation, and what was held out."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from filelock import FileLock
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, roc_auc_score
 
+from utils.files import file_sha256, whole_file
+from utils.networks.backbones import Backbone, get_backbone
+from utils.networks.features import layer_features
 from utils.networks.heads import add_head
 from utils.networks.model import Model
-from utils.networks.weights import make_deterministic
-from utils.patches import PatchSet, change_stains
+from utils.networks.weights import MODELS_FOLDER, finetuned_paths, load_model, make_deterministic
+from utils.patches import PatchSet, load_sample
+from utils.patches.images import change_stains
 from utils.progress import progress_bar
 from utils.statistics import steady_scaler
+from utils.versions import versions
+
+
+def load_networks(
+    backbone: str | Backbone, finetuned: str | Path = "finetuned", *, random: int = 0, seed: int = 0
+) -> dict[str, Model]:
+    """Load the networks that are compared, and print the title and origin of each.
+
+    Parameters
+    ----------
+    backbone : str or Backbone
+    finetuned : str or Path
+        ``finetuned``, the sample's network, trained if it does not exist; or a checkpoint's path.
+    random, seed : int
+        Number of random networks, and seed of the first; the others have the seeds that follow.
+
+    Returns
+    -------
+    dict of str to Model
+        ``pretrained``, ``finetuned``, ``random``, ``random 2`` and so on.
+    """
+    made = finetuned == "finetuned"
+    networks = {
+        "pretrained": load_model("pretrained", backbone),
+        "finetuned": finetuned_model(backbone)[0] if made else load_model(finetuned, backbone),
+    }
+    for index in range(random):
+        name = f"random {index + 1}" if index else "random"
+        networks[name] = load_model("random", backbone, seed=seed + index)
+    for network in networks.values():
+        print(f"{network.title}: {network.origin}")
+    return networks
+
+
+def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
+    """Measure a classifier's predictions of held-out patches.
+
+    Parameters
+    ----------
+    patches : PatchSet
+    probability : array, (N,)
+        Probability of tumor, from `Model.predict`.
+
+    Returns
+    -------
+    dict
+        ``patches`` (number), ``auc`` (None if there is one class only) and ``accuracy`` (threshold
+        0.5) over all patches; ``by_source`` and ``by_group`` the same for each.
+    """
+
+    def scores(chosen: np.ndarray) -> dict:
+        truth, score = patches.labels[chosen], probability[chosen]
+        both = len(np.unique(truth)) == 2
+        return {
+            "patches": len(truth),
+            "auc": round(float(roc_auc_score(truth, score)), 4) if both else None,
+            "accuracy": round(float(accuracy_score(truth, score > 0.5)), 4),
+        }
+
+    sources = np.array([group.split("/")[0] for group in patches.groups])
+    return {
+        **scores(np.ones(len(patches), bool)),
+        "by_source": {str(s): scores(sources == s) for s in np.unique(sources)},
+        "by_group": {str(g): scores(patches.groups == g) for g in np.unique(patches.groups)},
+    }
+
+
+def finetuned_model(
+    backbone: str | Backbone,
+    patches: PatchSet | None = None,
+    *,
+    folder: Path = MODELS_FOLDER,
+    seed: int = 0,
+    **options,
+) -> tuple[Model, dict]:
+    """Return the finetuned network and its manifest, training it if there is none yet.
+
+    Parameters
+    ----------
+    backbone : str or Backbone
+    patches : PatchSet, optional
+        The data, a third of which is held out; by default the bundled sample.
+    folder : Path
+        Folder of the checkpoint and its manifest.
+    seed : int
+        Seed of the split and of the training.
+    **options
+        Options of the training: epochs, batch_size, learning_rate, stain_jitter.
+
+    Returns
+    -------
+    model : Model
+    manifest : dict
+        What was trained on what, the held-out groups and metrics.
+    """
+    backbone = get_backbone(backbone)
+    weights_path, manifest_path = finetuned_paths(backbone, folder)
+    weights_path.parent.mkdir(parents=True, exist_ok=True)
+    patches = load_sample() if patches is None else patches
+    pretrained = load_model("pretrained", backbone)
+    identity = {
+        "backbone": backbone.name,
+        "data_sha256": patches.sha256,
+        "pretrained_sha256": pretrained.sha256,
+        "options": {**finetune.__kwdefaults__, **options, "seed": seed},
+    }
+    with FileLock(f"{weights_path}.lock"):
+        if not (manifest_path.exists() and weights_path.exists()):
+            train, test = patches.split(seed=seed)
+            model = finetune(pretrained, train, seed=seed, **options)
+            with whole_file(weights_path) as scratch:
+                model.network.save_weights(scratch)
+            manifest = {
+                **identity,
+                "sha256": file_sha256(weights_path),
+                "data": {"source": patches.name, "patches": len(patches)},
+                "pretrained_origin": pretrained.origin,
+                "held_out": np.unique(test.groups).tolist(),
+                "metrics": evaluate(test, model.predict(test.images)),
+                "versions": versions(),
+            }
+            with whole_file(manifest_path) as scratch:
+                scratch.write_text(json.dumps(manifest, indent=1) + "\n")
+    manifest = json.loads(manifest_path.read_text())
+    for key, value in identity.items():
+        if manifest.get(key) != value:
+            raise ValueError(
+                f"{manifest_path} was made with {key} = {manifest.get(key)}, not {value}: remove "
+                "it to finetune again, or give another folder."
+            )
+    return load_model("finetuned", backbone, folder=folder), manifest
+
+
+def held_out_patches(
+    patches: PatchSet, weights: str | Path, backbone: str | Backbone
+) -> tuple[PatchSet, PatchSet | None]:
+    """Keep the patches that a finetuned network was not trained on, as far as its manifest says.
+
+    Parameters
+    ----------
+    patches : PatchSet
+    weights : str or Path
+        ``finetuned`` or the path of a checkpoint, beside which its manifest lies.
+    backbone : str or Backbone
+
+    Returns
+    -------
+    held_out : PatchSet
+        Patches of the held-out groups; all patches where no manifest names any.
+    rest : PatchSet or None
+        The others, if the manifest names held-out groups.
+    """
+    path = Path(str(weights).removesuffix(".weights.h5") + ".json")
+    if weights == "finetuned":
+        path = finetuned_paths(backbone)[1]
+    groups = json.loads(path.read_text())["held_out"] if path.is_file() else []
+    held_out = np.isin(patches.groups, groups)
+    if not held_out.any():
+        return patches, None
+    return patches.select(held_out), patches.select(~held_out)
 
 
 def finetune(
@@ -27,21 +195,16 @@ def finetune(
     stain_jitter: float = 0.05,
     seed: int = 0,
 ) -> Model:
-    """Train a copy of `model`, with a new head, on all of `patches`.
+    """Train all kernels of a copy of `model`, with a new head, by Adam with class weights.
 
-    All kernels are trained, with Adam and class weights. Batch normalisation keeps the pretrained
-    statistics: in so few steps the moving averages could not follow the weights, and frozen
-    statistics make training and prediction identical. `stain_jitter` is the deviation of the factor
-    on each stain's density.
+    Batch normalisation keeps the pretrained statistics: in so few steps the moving averages could
+    not follow the weights. `stain_jitter` is the deviation of the factor on each stain's density.
     """
     _check_classes(patches)
     model.check_images(patches.images)
     height, width = patches.images.shape[1:3]
     if height != width:
-        raise ValueError(
-            f"patches are {height} x {width} pixels; finetuning rotates them by right angles: read "
-            "square ones."
-        )
+        raise ValueError(f"patches are {height} x {width} pixels; finetuning takes square ones.")
     make_deterministic(seed)
     network = add_head(model.copy().network)
     trained = replace(model, network=network, weights="finetuned", origin="", sha256="")
@@ -56,20 +219,16 @@ def finetune(
                 images = augment(patches.images[batch], generator, stain_jitter=stain_jitter)
                 loss = step(model.preprocess(images), patches.labels[batch]).numpy()
                 if not np.isfinite(loss):
-                    raise ValueError(
-                        f"the loss is {loss} at step {bar.n}: lower learning_rate={learning_rate}."
-                    )
+                    raise ValueError(f"the loss is {loss} at step {bar.n}: lower {learning_rate=}.")
                 bar.set_postfix(loss=f"{loss:.3f}")
                 bar.update()
     return trained
 
 
 def _check_classes(patches: PatchSet) -> None:
-    counts = np.bincount(patches.labels, minlength=2)
-    if len(counts) != 2 or counts.min() == 0:
-        raise ValueError(
-            f"patches have {counts.tolist()} of each class; expected some of normal and tumor."
-        )
+    counts = np.bincount(patches.labels, minlength=2).tolist()
+    if len(counts) != 2 or 0 in counts:
+        raise ValueError(f"patches have {counts} of each class; expected some of normal and tumor.")
 
 
 def _training_step(model: Model, counts: np.ndarray, learning_rate: float) -> Callable:
@@ -79,10 +238,9 @@ def _training_step(model: Model, counts: np.ndarray, learning_rate: float) -> Ca
     optimizer.build(variables)
     network = model.submodel([], logit=True)
     class_weights = (counts.sum() / (2 * counts)).astype(np.float32)
+    signature = [tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None,), tf.int64)]
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None,), tf.int64)]
-    )
+    @tf.function(input_signature=signature)
     def step(images, labels):
         with tf.GradientTape() as tape:
             logits = network(images, training=False)["logit"]
@@ -102,13 +260,12 @@ def augment(
     for image in images:
         image = np.rot90(image, generator.integers(4))
         turned.append(image[:, ::-1] if generator.integers(2) else image)
+    images = np.stack(turned)
     if stain_jitter == 0:
-        return np.stack(turned)
-    shape = (len(images), 1, 1, 3)
-    factor = generator.normal(1, stain_jitter, shape)
-    # Densities lie within a few tenths, so the shift is smaller than the factor's.
-    shift = generator.normal(0, stain_jitter / 10, shape)
-    return change_stains(np.stack(turned), factor, shift)
+        return images
+    factor = generator.normal(1, stain_jitter, (len(images), 1, 1, 3))
+    shift = generator.normal(0, stain_jitter / 10, factor.shape)  # densities are a few tenths
+    return change_stains(images, factor, shift)
 
 
 def linear_probe(model: Model, patches: PatchSet) -> Model:
@@ -119,34 +276,25 @@ def linear_probe(model: Model, patches: PatchSet) -> Model:
     Parameters
     ----------
     model : Model
-        Network without a head, such as ``pretrained`` or ``random``; it is not changed.
+        Network without a head; it is not changed.
     patches : PatchSet
         Training patches of two classes.
 
     Returns
     -------
     Model
-        With one sigmoid unit; its other weights are those of `model`.
+        With one sigmoid unit; the other weights are those of `model`.
     """
     _check_classes(patches)
-    probe = replace(model, network=add_head(model.network))
-    description = f"{model.weights} under a linear head"
-    pooled = probe.map(_pool, images=patches.images, description=description)
-    features = np.concatenate([batch.numpy() for batch in pooled]).astype(np.float64)
+    last = model.network.layers[-1].name
+    features = layer_features(model, patches.images, layers=[last])[last].astype(np.float64)
     scaler = steady_scaler(features)
     regression = LogisticRegression(class_weight="balanced", max_iter=1000)
     regression.fit(scaler.transform(features), patches.labels)
     kernel = regression.coef_[0] / scaler.scale_
     bias = regression.intercept_ - kernel @ scaler.mean_
-    probe.network.get_layer("tumor").set_weights([kernel[:, None], bias])
+    network = add_head(model.network)
+    network.get_layer("tumor").set_weights([kernel[:, None], bias])
     head = hashlib.sha256(model.sha256.encode() + kernel.tobytes() + bias.tobytes()).hexdigest()
-    return replace(
-        probe,
-        origin=f"{model.origin}, under a linear head fitted to {patches.name}",
-        sha256=head if model.sha256 else "",
-    )
-
-
-def _pool(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    pool = keras.Model(model.network.inputs[0], model.network.get_layer("pool").output)
-    return lambda batch: pool(batch, training=False)
+    origin = f"{model.origin}, under a linear head fitted to {patches.name}"
+    return replace(model, network=network, origin=origin, sha256=head if model.sha256 else "")

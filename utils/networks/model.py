@@ -12,7 +12,7 @@ import tensorflow as tf
 from utils.networks.backbones import Backbone
 from utils.networks.checkpoints import set_layer_weights
 from utils.networks.heads import tumor_logit
-from utils.patches import check_rgb
+from utils.patches.images import check_rgb
 from utils.progress import progress_bar
 
 INPUT = "input"  # in place of a layer's name: the preprocessed image itself
@@ -62,9 +62,9 @@ class Model:
     @property
     def title(self) -> str:
         """Name for figures: "finetuned InceptionV3", or "InceptionV3 (file.h5)" for a path."""
-        name = Path(self.weights).name
-        if Path(name).suffix:
-            return f"{self.backbone.title} ({name})"
+        path = Path(self.weights)
+        if path.suffix:
+            return f"{self.backbone.title} ({path.name})"
         return f"{self.weights} {self.backbone.title}"
 
     def copy(self) -> "Model":
@@ -104,12 +104,10 @@ class Model:
     def activations_and_gradients(
         self, layers: Sequence[str], score: Callable[[tf.Tensor], tf.Tensor] = tf.identity
     ) -> Callable[[tf.Tensor], tuple[Tensors, Tensors, tf.Tensor]]:
-        """Make the function that computes layers and a score's gradients there, in one pass each.
+        """Make the function from a preprocessed batch to activations, gradients and log-odds.
 
-        `layers` may contain `INPUT` for the preprocessed images themselves; `score` maps the
-        log-odds of tumor, ``(n,)``, to what is differentiated. The function maps a float32 batch
-        ``(n, H, W, 3)`` to activations and gradients by layer, both ``(n, h, w, C)``, and the
-        log-odds.
+        Activations and gradients, ``(n, h, w, C)``, come by layer; `layers` may contain `INPUT`.
+        `score` maps the log-odds of tumor, ``(n,)``, to what is differentiated.
         """
         network = self.submodel([name for name in layers if name != INPUT], logit=True)
 
@@ -137,10 +135,9 @@ class Model:
     ) -> Iterator:
         """Yield a function of preprocessed images, batch by batch, under a progress bar.
 
-        `build` is a function of a module; ``build(model, *arguments)`` is a function from a tensor
-        ``(n, H, W, 3)`` to tensors in any structure. It is compiled only once per `build`,
-        `arguments` and size of the images, and follows changes of weights. The images,
-        ``(N, H, W, 3)`` uint8, may be memory-mapped. Without a description no bar is shown.
+        ``build(model, *arguments)`` returns a function from a tensor ``(n, H, W, 3)`` to tensors in
+        any structure. It is compiled once per `build`, `arguments` and size of the images, and
+        follows changes of weights. The images, ``(N, H, W, 3)`` uint8, may be memory-mapped.
         """
         self.check_images(images)
         key = (build, arguments, tuple(images.shape[1:3]))
@@ -157,38 +154,28 @@ class Model:
     def predict(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
         """Compute the probability of tumor, ``(N,)``, of RGB patches ``(N, H, W, 3)``, uint8."""
         logits = self.map(_logit, images=images, batch_size=batch_size, description="predict")
-        logit = np.concatenate([batch.numpy() for batch in logits])
-        return keras.ops.convert_to_numpy(keras.ops.sigmoid(logit))
+        return keras.ops.convert_to_numpy(keras.ops.sigmoid(np.concatenate(list(logits))))
 
     def check_spatial(self, layers: Sequence[str]) -> None:
         """Raise ValueError unless these layers exist and have activations ``(N, H, W, C)``."""
         for name in layers:
             shape = self.layer(name).output.shape
             if len(shape) != 4:
-                raise ValueError(
-                    f"{name} has the shape {shape}; expected a layer with spatial extent."
-                )
+                raise ValueError(f"{name} has the shape {shape}; expected spatial extent.")
 
     def check_images(self, images: np.ndarray) -> None:
         """Raise ValueError unless `images` is what this network takes; read as few as possible."""
         check_rgb(images)
         height, width = images.shape[1:3]
-        fixed = self.network.input_shape[1:3]
+        size = f"images are {height} x {width} pixels, but"
+        fixed, smallest = self.network.input_shape[1:3], self.backbone.minimum_size
         if None not in fixed and (height, width) != fixed:
-            raise ValueError(
-                f"images are {height} x {width} pixels, but this network was built for "
-                f"{fixed[0]} x {fixed[1]}: read the patches at that size."
-            )
-        if min(height, width) < self.backbone.minimum_size:
-            raise ValueError(
-                f"images are {height} x {width} pixels, but {self.backbone.title} needs at least "
-                f"{self.backbone.minimum_size}."
-            )
+            raise ValueError(f"{size} this network was built for {fixed[0]} x {fixed[1]}.")
+        if min(height, width) < smallest:
+            raise ValueError(f"{size} {self.backbone.title} needs at least {smallest}.")
         chunks = (images[i : i + _RANGE_CHUNK] for i in range(0, len(images), _RANGE_CHUNK))
         if not any(np.max(chunk) > 1 for chunk in chunks):
-            raise ValueError(
-                "no image value is over 1; expected uint8 RGB patches with values 0 to 255."
-            )
+            raise ValueError("no image value is over 1; expected uint8 RGB patches, 0 to 255.")
 
 
 def _logit(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -1,8 +1,4 @@
-"""Where weights come from: ``random``, ``shuffled``, ``pretrained``, ``finetuned`` or a checkpoint.
-
-This is decided here and nowhere else, and one network is never substituted for another:
-`load_model` raises where it cannot give what it was asked for.
-"""
+"""Where weights come from; one network is never substituted for another."""
 
 import hashlib
 import json
@@ -15,11 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from utils.files import file_sha256
-from utils.networks.backbones import Backbone, get_backbone
+from utils.networks.backbones import Backbone, WeightsUnavailable, get_backbone
 from utils.networks.checkpoints import load_weights_file, read_checkpoint
 from utils.networks.heads import add_head
 from utils.networks.model import Model
-from utils.networks.pretrained import WeightsUnavailable
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent.parent / "models"
 
@@ -36,37 +31,29 @@ def load_model(
     Parameters
     ----------
     weights : str or path
-        ``random`` (Glorot uniform kernels drawn from `seed`), ``pretrained`` (ImageNet),
-        ``shuffled`` (pretrained, with the entries of each convolution's kernel permuted, so that
-        their distribution stays and their structure is lost), ``finetuned`` (this repository's, in
-        ``models/``) or the path of a finetuned checkpoint: ``.keras``, ``.weights.h5``, or an
-        ``.h5`` of Keras 2 (weights or whole model). A backbone that is nested in the checkpoint as
-        one layer is flattened into one graph.
+        ``random`` (Glorot uniform kernels), ``pretrained`` (ImageNet), ``shuffled`` (pretrained,
+        with the entries of each convolution's kernel permuted), ``finetuned`` (this repository's,
+        in ``models/``) or the path of a finetuned checkpoint: ``.keras``, ``.weights.h5``, or an
+        ``.h5`` of Keras 2 (weights or whole model), in which a backbone may be nested as a layer.
     backbone : str or Backbone
         Key of `BACKBONES`.
     seed : int
-        Seed of ``random`` and ``shuffled``; the other weights do not depend on it.
+        Seed of ``random`` and ``shuffled``.
     folder : Path
         Folder of ``finetuned``.
 
     Returns
     -------
     Model
-
-    Raises
-    ------
-    WeightsUnavailable
-        If the pretrained or finetuned weights are unavailable.
     """
     backbone = get_backbone(backbone)
     if weights == "random":
         model = Model(backbone.build(), backbone, "random", f"Glorot uniform, seed {seed}", "")
-        return _each_layer_changed(model, randomise, seed)
+        return _change_layers(model, randomise, seed)
     if weights == "shuffled":
-        pretrained = _pretrained(backbone)
-        origin = f"{pretrained.origin}, kernels shuffled, seed {seed}"
-        model = replace(pretrained, weights="shuffled", origin=origin)
-        return _each_layer_changed(model, _shuffle, seed)
+        model = _pretrained(backbone)
+        origin = f"{model.origin}, kernels shuffled, seed {seed}"
+        return _change_layers(replace(model, weights="shuffled", origin=origin), _shuffle, seed)
     if weights == "pretrained":
         return _pretrained(backbone)
     if weights == "finetuned":
@@ -87,7 +74,6 @@ def make_deterministic(seed: int = 0) -> None:
     Parameters
     ----------
     seed : int
-        Seed of all three.
     """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
@@ -106,12 +92,10 @@ def randomise(layer: keras.Layer, seed: int) -> None:
         return  # such as the statistics of a normalisation of the input
     for variable in layer.weights:
         if "kernel" in variable.name:
-            start = keras.initializers.GlorotUniform(seed=seed)
-        elif variable.name in ("gamma", "moving_variance"):
-            start = keras.initializers.Ones()
+            variable.assign(keras.initializers.GlorotUniform(seed=seed)(variable.shape))
         else:
-            start = keras.initializers.Zeros()
-        variable.assign(start(variable.shape))
+            one = variable.name in ("gamma", "moving_variance")
+            variable.assign(np.full(variable.shape, float(one)))
 
 
 def _shuffle(layer: keras.Layer, seed: int) -> None:
@@ -122,16 +106,14 @@ def _shuffle(layer: keras.Layer, seed: int) -> None:
             variable.assign(entries.reshape(variable.shape))
 
 
-def _each_layer_changed(
-    model: Model, change: Callable[[keras.Layer, int], None], seed: int
-) -> Model:
+def _change_layers(model: Model, change: Callable[[keras.Layer, int], None], seed: int) -> Model:
     """Change each layer with a seed of its own, and hash the values."""
     kernel_index, digest = 0, hashlib.sha256()
     for layer in model.network.layers:
         change(layer, 100_003 * seed + kernel_index)
         kernel_index += len(layer.trainable_variables)
-    for variable in model.network.trainable_variables:
-        digest.update(variable.numpy().tobytes())
+        for variable in layer.trainable_variables:
+            digest.update(variable.numpy().tobytes())
     return replace(model, sha256=digest.hexdigest())
 
 
@@ -154,8 +136,7 @@ def _finetuned(backbone: Backbone, folder: Path) -> Model:
             f"there is no finetuned {backbone.title} in {path.parent}: make one with 'python -m "
             f"utils.networks finetune --backbone {backbone.name}' (some minutes), or give a path."
         )
-    manifest = json.loads(manifest_path.read_text())
-    digest = file_sha256(path)
+    manifest, digest = json.loads(manifest_path.read_text()), file_sha256(path)
     if digest != manifest["sha256"]:
         raise WeightsUnavailable(
             f"{path} has the hash {digest[:12]}, but its manifest says "

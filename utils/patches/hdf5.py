@@ -1,8 +1,4 @@
-"""Patches in HDF5 files: the paper's layout of Camelyon, and PatchCamelyon.
-
-Only the patches that are asked for are read from disk, so that a small sample of a file of many
-gigabytes costs little.
-"""
+"""Patches in HDF5 files, of which only the patches that are asked for are read from disk."""
 
 from pathlib import Path
 
@@ -26,7 +22,6 @@ def load_hdf5(
     Parameters
     ----------
     path : str or Path
-        HDF5 file.
     level : int
         Slide level in the group's name.
     per_class, seed
@@ -38,30 +33,27 @@ def load_hdf5(
     """
     path = Path(path)
     with _open_hdf5(path) as file:
-        nodes = [node for name in CLASS_NAMES for node in _nodes(file, f"{name}/level{level}")]
-        lengths = [len(node["patches"]) for node in nodes]
-        owners = np.repeat(np.arange(len(nodes)), lengths)  # node of every patch
-        rows = np.concatenate([np.arange(length) for length in lengths])
-        labels = np.array([CLASS_NAMES.index(node.name.split("/")[1]) for node in nodes])[owners]
-        chosen = draw_indices(labels, per_class, seed)
+        table = pd.concat(
+            pd.DataFrame({"label": label, "node": node.name, "row": range(len(node["patches"]))})
+            for label, name in enumerate(CLASS_NAMES)
+            for node in _nodes(file, f"{name}/level{level}")
+        )
+        table = table.iloc[draw_indices(table["label"].to_numpy(), per_class, seed)]
+        nodes = table.groupby("node", sort=False)["row"]
         images, positions = [], []
-        for owner in progress_bar(np.unique(owners[chosen]), desc=f"read {path.name}", unit="node"):
-            node, wanted = nodes[owner], rows[chosen][owners[chosen] == owner]
-            images.append(node["patches"][wanted])
-            unknown = np.full((len(wanted), 2), -1)
-            positions.append(node["locations"][wanted] if "locations" in node else unknown)
-        sources = [nodes[owner].name.split("/", 3)[-1] for owner in owners[chosen]]
+        for name, rows in progress_bar(nodes, desc=f"read {path.name}", unit="node"):
+            node, rows = file[name], rows.to_numpy()
+            images.append(node["patches"][rows])
+            unknown = np.full((len(rows), 2), -1)
+            positions.append(node["locations"][rows] if "locations" in node else unknown)
     shapes = {image.shape[1:] for image in images}
     if len(shapes) > 1:
         raise ValueError(f"{path} has patches of several shapes, {shapes}: expected one.")
-    return PatchSet(
-        np.concatenate(images),
-        labels[chosen],
-        np.array([source.rsplit("/", 1)[0] for source in sources]),
-        np.array(sources),
-        np.concatenate(positions).astype(np.int64),
-        name=path.stem,
-    )
+    images, positions = np.concatenate(images), np.concatenate(positions).astype(np.int64)
+    sources = table["node"].str.split("/", n=3).str[-1]
+    groups = sources.str.rsplit("/", n=1).str[0]
+    arrays = table["label"].to_numpy(), groups.to_numpy(str), sources.to_numpy(str), positions
+    return PatchSet(images, *arrays, name=path.stem)
 
 
 def load_patchcamelyon(
@@ -77,12 +69,10 @@ def load_patchcamelyon(
     Parameters
     ----------
     images : str or Path
-        File with ``x``, ``(N, 96, 96, 3)`` uint8.
-    labels : str or Path, optional
-        File with ``y``, 0 or 1; by default ``..._y.h5`` beside ``..._x.h5``.
-    metadata : str or Path, optional
-        PatchCamelyon's CSV, whose column ``wsi`` gives the groups; by default ``..._meta.csv``, if
-        it exists. Without it all patches are one group, and the set cannot be split.
+        File ``..._x.h5`` with ``x``, ``(N, 96, 96, 3)`` uint8.
+    labels, metadata : str or Path, optional
+        File with ``y``, 0 or 1, and CSV file whose column ``wsi`` gives the groups; by default
+        ``..._y.h5`` and ``..._meta.csv``. Without metadata all patches are one group.
     per_class, seed
         As in `load_patches`; patches that are not drawn are never read.
 
@@ -94,17 +84,13 @@ def load_patchcamelyon(
     beside = str(images.with_suffix("")).removesuffix("x")
     labels = Path(labels or f"{beside}y{images.suffix}")
     with _open_hdf5(images) as image_file, _open_hdf5(labels) as label_file:
-        for path, file, key in ((images, image_file, "x"), (labels, label_file, "y")):
-            if key not in file:
-                raise ValueError(f"{path} has no dataset {key!r}; it has {_outline(file)}.")
-        check_rgb(image_file["x"], f"the patches of {images}")
-        y = label_file["y"][:].reshape(-1).astype(int)
-        if len(image_file["x"]) != len(y):
-            raise ValueError(
-                f"{images} has {len(image_file['x'])} patches, but {labels} has {len(y)} labels."
-            )
+        x = _dataset(image_file, "x")
+        y = _dataset(label_file, "y")[:].reshape(-1).astype(int)
+        check_rgb(x, f"the patches of {images}")
+        if len(x) != len(y):
+            raise ValueError(f"{images} has {len(x)} patches, but {labels} has {len(y)} labels.")
         chosen = draw_indices(y, per_class, seed)
-        pixels = image_file["x"][chosen]
+        pixels = x[chosen]
     if metadata is None and Path(f"{beside}meta.csv").is_file():
         metadata = f"{beside}meta.csv"
     groups, positions = np.full(len(y), images.stem), np.full((len(y), 2), -1)
@@ -132,18 +118,15 @@ def is_patchcamelyon(path: Path) -> bool:
 
 def _nodes(file: h5py.File, root: str) -> list[h5py.Group]:
     """Groups below `root` that hold patches, in the order of their names."""
-    nodes: list[h5py.Group] = []
-
-    def keep(_, item) -> None:
-        if isinstance(item, h5py.Group) and "patches" in item and len(item["patches"]):
-            nodes.append(item)
-
+    items: list[h5py.Group | h5py.Dataset] = []
     if root in file:
-        file[root].visititems(keep)
+        file[root].visititems(lambda _, item: items.append(item))
+    groups = [item for item in items if isinstance(item, h5py.Group)]
+    nodes = [group for group in groups if len(group.get("patches", ()))]
     if not nodes:
         raise ValueError(
-            f"{file.filename} has no {root}/centre*/patient*/node*/patches; its groups begin with "
-            f"{_outline(file)}. Expected the layout of the paper."
+            f"{file.filename} has no {root}/centre*/patient*/node*/patches, the paper's layout; "
+            f"its groups begin with {_outline(file)}."
         )
     for node in nodes:
         check_rgb(node["patches"], f"the patches of {file.filename}{node.name}")
@@ -156,6 +139,12 @@ def _nodes(file: h5py.File, root: str) -> list[h5py.Group]:
     return nodes
 
 
+def _dataset(file: h5py.File, key: str) -> h5py.Dataset:
+    if key not in file:
+        raise ValueError(f"{file.filename} has no dataset {key!r}; it has {_outline(file)}.")
+    return file[key]
+
+
 def _open_hdf5(path: Path) -> h5py.File:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected an HDF5 file of patches.")
@@ -166,7 +155,6 @@ def _open_hdf5(path: Path) -> h5py.File:
 
 
 def _outline(file: h5py.File) -> list[str]:
-    """First groups of a file, two deep, for error messages."""
     names = []
     for name, item in file.items():
         names += [f"{name}/{child}" for child in item] if isinstance(item, h5py.Group) else [name]

@@ -23,10 +23,8 @@ class PatchSet:
         RGB.
     labels : array, (N,), int64
         Index into `class_names`.
-    groups : array, (N,), str
-        Region or patient, which must not be on both sides of a split.
-    sources : array, (N,), str
-        Image, slide or node that each patch was cut from.
+    groups, sources : array, (N,), str
+        Region or patient, never on both sides of a split; image, slide or node of each patch.
     positions : array, (N, 2), int64
         x and y of the upper left corner in the source, in pixels; -1 where unknown.
     masks : array, (N, H, W), uint8, or None
@@ -34,11 +32,8 @@ class PatchSet:
     nuclei : array, (N, H, W), int32, or None
         Number of the nucleus by pixel, 0 outside of nuclei and where the source has no masks.
     class_names : tuple of str
-        Name of each label.
-    name : str
-        Name of the collection.
-    origin : str
-        Source of the collection, for provenance; by default `name`.
+    name, origin : str
+        Name of the collection; its source, for provenance, which by default is the name.
     """
 
     images: np.ndarray
@@ -60,12 +55,10 @@ class PatchSet:
         return len(self.images)
 
     def __repr__(self) -> str:
-        counts = ", ".join(
-            f"{np.sum(self.labels == label)} {name}" for label, name in enumerate(self.class_names)
-        )
+        counts = [f"{np.sum(self.labels == i)} {name}" for i, name in enumerate(self.class_names)]
         height, width = self.images.shape[1:3]
-        groups = len(np.unique(self.groups))
-        return f"<PatchSet {self.name}: {counts}; {height} x {width} pixels; {groups} groups>"
+        size = f"{height} x {width} pixels; {len(np.unique(self.groups))} groups"
+        return f"<PatchSet {self.name}: {', '.join(counts)}; {size}>"
 
     @property
     def sha256(self) -> str:
@@ -82,10 +75,7 @@ class PatchSet:
         return replace(self, **{k: x[chosen] for k, x in arrays.items() if x is not None})
 
     def sample(self, per_class: int | None, *, seed: int = 0) -> "PatchSet":
-        """Draw at most `per_class` patches per class, spread evenly over groups, in their order.
-
-        Without a maximum (None), all patches are drawn.
-        """
+        """Draw at most `per_class` patches (or all) per class, evenly over groups, in order."""
         return self.select(self.sample_indices(per_class, seed=seed))
 
     def sample_indices(self, per_class: int | None, *, seed: int = 0) -> np.ndarray:
@@ -93,10 +83,7 @@ class PatchSet:
         return draw_indices(self.labels, per_class, seed, self.groups)
 
     def split(self, *, folds: int = 3, seed: int = 0) -> tuple["PatchSet", "PatchSet"]:
-        """Split into training and held-out patches (one fold of whole groups), both of each class.
-
-        They share no group and have no overlapping patches.
-        """
+        """Split into training and held-out patches (one fold of whole groups), without overlap."""
         count = len(np.unique(self.groups))
         if count < folds:
             raise ValueError(
@@ -110,8 +97,8 @@ class PatchSet:
                 check_disjoint(*sides)
                 return sides
         raise ValueError(
-            f"no split of {count} groups into {folds} folds leaves every class on both sides: "
-            "more groups of each class, or fewer folds, are needed."
+            f"no split of {count} groups into {folds} folds leaves every class on both sides: give "
+            "more groups of each class, or lower folds."
         )
 
 
