@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from utils.concepts.regression import Regression, regress
-from utils.concepts.relevance import relevance
-from utils.concepts.scoring import in_sample_r2, r2_table
+from utils.concepts.scoring import in_sample_r2, r2_table, relevance
 
 Layers = Mapping[str, np.ndarray]
 
@@ -24,10 +23,6 @@ class Analysis:
     known: np.ndarray  # (N,), bool: patches with all measures; the others are left out
 
 
-def _call(function: Callable, *arguments, **options):
-    return function(*arguments, **options)
-
-
 def analyse(
     features: Mapping[str, Layers],
     measures: pd.DataFrame,
@@ -38,15 +33,14 @@ def analyse(
     repeats: int = 2,
     permutations: int = 200,
     seed: int = 0,
-    once: Callable = _call,
+    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
 ) -> Analysis:
     """Regress concepts on the features of several networks, and compute their relevance.
 
     Parameters
     ----------
     features : mapping of str to (mapping of str to array, (N, C))
-        By network and layer. Names such as ``random``, ``random 2`` and ``random 3`` stand for the
-        seeds 0, 1 and 2 of the network ``random`` in the tables.
+        Features by network and layer. ``random 2`` is the network ``random`` with the seed 1.
     measures : DataFrame, N rows
         One column per concept. Patches without a value (NaN) are left out.
     groups : array, (N,)
@@ -61,41 +55,34 @@ def analyse(
     Returns
     -------
     Analysis
-        Tables ``in_sample``, ``held_out`` and ``relevance``, the ``regressions`` by network and
-        layer, and ``known``, the mask of the patches that were used.
+        Tables ``in_sample``, ``held_out`` and ``relevance``, ``regressions`` by network and layer,
+        and ``known``, the mask of the patches that were used.
     """
     known = measures.notna().all(axis=1).to_numpy()
     measures, groups = measures[known], groups[known]
-
-    def of_known(networks: Mapping[str, Layers]) -> dict[str, dict[str, np.ndarray]]:
-        return {
-            name: {layer: x[known] for layer, x in layers.items()}
-            for name, layers in networks.items()
-        }
-
-    features, gradients = of_known(features), of_known(gradients or {})
+    features, gradients = (
+        {name: {layer: x[known] for layer, x in layers.items()} for name, layers in given.items()}
+        for given in (features, gradients or {})
+    )
     in_sample = {name: once(in_sample_r2, x, measures) for name, x in features.items()}
     options = {"folds": folds, "repeats": repeats, "permutations": permutations, "seed": seed}
     regressions = {}
     for name, x in features.items():
         options |= {"gradients": gradients.get(name), "description": f"regression, {name}"}
         regressions[name] = once(regress, x, measures, groups, **options)
-    held_out = {
-        name: once(r2_table, by_layer, groups, seed=seed) for name, by_layer in regressions.items()
-    }
+    held_out = {name: once(r2_table, r, groups, seed=seed) for name, r in regressions.items()}
     relevances = {
         name: once(relevance, regressions[name], slopes, groups, seed=seed)
         for name, slopes in gradients.items()
     }
-    return Analysis(
-        *(_concatenate(tables) for tables in (in_sample, held_out, relevances)), regressions, known
-    )
+    tables = (_concatenate(by_network) for by_network in (in_sample, held_out, relevances))
+    return Analysis(*tables, regressions, known)
 
 
 def _concatenate(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Stack tables by name of network, with the columns ``network`` and ``seed``."""
-    stacked = []
+    stacked = [pd.DataFrame(columns=["network", "seed"])] if not tables else []
     for name, table in tables.items():
         network, _, number = name.partition(" ")
         stacked.append(table.assign(network=network, seed=int(number or 1) - 1))
-    return pd.concat(stacked) if stacked else pd.DataFrame(columns=["network", "seed"])
+    return pd.concat(stacked)

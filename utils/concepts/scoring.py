@@ -1,4 +1,4 @@
-"""How well concepts are predicted: R2 in-sample, held out, by number of patches."""
+"""How well concepts are predicted, in-sample and held out, and whether the output needs them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,22 +6,13 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from utils.concepts.regression import (
-    Regression,
-    check_rows,
-    concept_targets,
-    cross_fit,
-    fold_codes,
-    held_out_r2,
-    regress,
-)
+from utils.concepts.regression import Regression, concept_targets, regress
 from utils.progress import progress_bar
 from utils.statistics import (
-    group_codes,
-    grouped_r2,
+    grouped_mean_over_deviation,
+    mean_over_deviation,
     percentile_interval,
     permutation_p_value,
     resample_groups,
@@ -32,15 +23,12 @@ from utils.statistics import (
 def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> pd.DataFrame:
     """Fit ordinary least squares and score it on the same patches, as the paper does.
 
-    With at least as many features as patches this is 1 for any target, even noise: compare it with
-    `cross_validated_r2`.
+    With at least as many features as patches this is 1 for any target, even noise.
 
     Parameters
     ----------
-    features : mapping of str to array, (N, C)
-        Features by layer.
-    measures : DataFrame, N rows
-        One column per concept.
+    features, measures
+        As in `regress`.
 
     Returns
     -------
@@ -48,10 +36,9 @@ def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> 
         Columns ``layer``, ``concept``, ``r2`` and ``adjusted_r2``, which is NaN unless there are
         more patches than features.
     """
-    targets = concept_targets(measures)
+    targets = concept_targets(features, measures)
     tables = []
     for layer, x in progress_bar(features.items(), desc="in-sample", unit="layer"):
-        check_rows(layer, x, targets)
         scaled = StandardScaler().fit_transform(x.astype(np.float64))
         fit = LinearRegression().fit(scaled, targets)
         r2 = r2_score(targets, fit.predict(scaled), multioutput="raw_values")
@@ -65,7 +52,7 @@ def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> 
 def cross_validated_r2(
     features: Mapping[str, np.ndarray], measures: pd.DataFrame, groups: np.ndarray, **options
 ) -> pd.DataFrame:
-    """Score the predictions of `regress`, which takes the same arguments.
+    """Score the predictions of `regress`.
 
     Parameters
     ----------
@@ -97,10 +84,8 @@ def r2_table(
         Regressions by layer, from `regress`.
     groups : array, (N,)
         Group of each patch.
-    resamples : int
-        Resamples of the groups, for the interval.
-    seed : int
-        Seed of the resampling.
+    resamples, seed : int
+        Number and seed of the resamples of the groups, for the interval.
 
     Returns
     -------
@@ -110,20 +95,17 @@ def r2_table(
         R2 for permuted groups), ``p`` (one-sided, from the permutations) and ``q`` (the same with
         the false discovery rate controlled over the rows, Benjamini and Hochberg 1995).
     """
-    codes = group_codes(groups)
-    counts = resample_groups(codes, resamples, seed)
+    codes, counts = resample_groups(groups, resamples, seed)
     tables = []
     for layer, regression in regressions.items():
-        by_repeat = _repeated_r2(regression, codes, _every_group_once(codes))[:, 0]
-        resampled = _repeated_r2(regression, codes, counts).mean(axis=0)
-        null, table = regression.null_r2, {"layer": layer, "concept": regression.concepts}
-        table["r2"] = by_repeat.mean(axis=0)
-        table["low"], table["high"] = percentile_interval(resampled)
+        by_repeat, null = regression.r2(codes)[:, 0], regression.null_r2
+        table = {"layer": layer, "concept": regression.concepts, "r2": by_repeat.mean(axis=0)}
+        table["low"], table["high"] = percentile_interval(regression.r2(codes, counts).mean(axis=0))
         table["sd_over_repeats"] = by_repeat.std(axis=0, ddof=1) if len(by_repeat) > 1 else np.nan
-        table["null_low"], table["null_high"] = (
-            percentile_interval(null) if len(null) else [np.nan] * 2
-        )
-        table["p"] = permutation_p_value(by_repeat[0], null) if len(null) else np.nan
+        table |= dict.fromkeys(("null_low", "null_high", "p"), np.nan)
+        if len(null):
+            table["null_low"], table["null_high"] = percentile_interval(null)
+            table["p"] = permutation_p_value(by_repeat[0], null)
         tables.append(pd.DataFrame(table))
     return with_false_discovery_rate(pd.concat(tables, ignore_index=True), "p")
 
@@ -142,82 +124,74 @@ def r2_difference(
 
     Both regressions are of the same patches and concepts, and share the resamples of groups.
     """
-    codes = group_codes(groups)
-    counts = np.vstack([_every_group_once(codes), resample_groups(codes, resamples, seed)])
+    codes, counts = resample_groups(groups, resamples, seed)
+    counts = np.vstack([np.ones(counts.shape[1]), counts])
 
     def mean(regressions: Mapping[str, Regression], names: Sequence[str]) -> np.ndarray:
-        r2 = [_repeated_r2(regressions[name], codes, counts).mean(axis=(0, 2)) for name in names]
-        return np.mean(r2, axis=0)
+        return np.mean([regressions[n].r2(codes, counts).mean(axis=(0, 2)) for n in names], axis=0)
 
     difference = mean(one, layers) - mean(other, other_layers or layers)
     low, high = percentile_interval(difference[1:])
     return float(difference[0]), float(low), float(high)
 
 
-def learning_curve(
-    features: Mapping[str, np.ndarray],
-    measures: pd.DataFrame,
+def relevance(
+    regressions: Mapping[str, Regression],
+    gradients: Mapping[str, np.ndarray],
     groups: np.ndarray,
     *,
-    shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
-    folds: int = 5,
+    directions: int = 500,
+    resamples: int = 1000,
     seed: int = 0,
-    description: str = "learning curve",
 ) -> pd.DataFrame:
-    """Score regressions that see only a share of the training groups.
+    """Test whether the output depends on the concepts (Graziani et al. 2018).
 
     Parameters
     ----------
-    features, measures, groups, folds, description
-        As in `regress`.
-    shares : sequence of float
-        Shares of the training groups, in (0, 1]; at least two groups are kept.
+    regressions, gradients
+        Regressions by layer, from `regress`, and the gradients it was given.
+    groups : array, (N,)
+        Group of each patch.
+    directions : int
+        Random unit vectors per layer.
+    resamples : int
+        Resamples of the groups, for the interval.
     seed : int
-        Seed of folds and of the order in which groups are added.
+        Seed of the resampling and of the directions.
 
     Returns
     -------
     DataFrame
-        Columns ``layer``, ``concept``, ``share``, ``patches`` and ``groups`` (mean numbers in the
-        training parts) and ``r2``, held out on the same patches for every share. With fewer than
-        four groups the penalty is chosen over as many inner folds as there are groups.
+        Columns ``layer``, ``concept``, ``r2`` (held out), ``ratio`` (mean over standard deviation
+        of the sensitivities s), its 95 % interval ``low`` to ``high`` over groups, ``br`` (the
+        bidirectional relevance R2 * mean(s) / std(s), with R2 no less than 0), ``positive`` (the
+        share of patches with s > 0), ``p_random`` and ``p_permuted`` (two-sided: how often random
+        directions, or vectors of the permuted concept, have as large a ratio), and ``q_random`` and
+        ``q_permuted``, which control the false discovery rate over all rows. NaN where the logit is
+        linear in the layer: all patches have one sensitivity, and no ratio.
     """
-    targets = concept_targets(measures)
-    codes = fold_codes(groups, folds, len(targets))
+    codes, counts = resample_groups(groups, resamples, seed)
     generator = np.random.default_rng(seed)
-    split = GroupKFold(folds, shuffle=True, random_state=seed).split(targets, groups=codes)
-    splits: dict[float, list] = {share: [] for share in shares}
-    for train, test in split:
-        order = generator.permutation(np.unique(codes[train]))
-        for share in shares:
-            kept = order[: max(2, round(share * len(order)))]
-            splits[share].append((train[np.isin(codes[train], kept)], test))
     tables = []
-    for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
-        for share, parts in splits.items():
-            table = {"layer": layer, "concept": list(measures), "share": share}
-            table["patches"] = np.mean([len(train) for train, _ in parts])
-            table["groups"] = np.mean([len(np.unique(codes[train])) for train, _ in parts])
-            predicted = cross_fit(x, targets, codes, parts).predicted
-            table["r2"] = held_out_r2(targets, predicted, codes)
-            tables.append(pd.DataFrame(table))
-    return pd.concat(tables, ignore_index=True)
-
-
-def mean_r2(regression: Regression, codes: np.ndarray) -> np.ndarray:
-    """Return held-out R2 of each concept, mean over repeats, ``(T,)``."""
-    return _repeated_r2(regression, codes, _every_group_once(codes))[:, 0].mean(axis=0)
-
-
-def _repeated_r2(regression: Regression, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """R2 by repeat, resample and concept."""
-    return np.stack(
-        [
-            grouped_r2(regression.truth, predicted, codes, counts)
-            for predicted in regression.predicted
-        ]
-    )
-
-
-def _every_group_once(codes: np.ndarray) -> np.ndarray:
-    return np.ones((1, codes.max() + 1))
+    for layer, regression in regressions.items():
+        s, slopes = regression.sensitivity, gradients[layer]
+        if s is None:
+            raise ValueError(f"{layer} was regressed without gradients: give them to regress.")
+        # As with RCVs: any direction of standardised features, mapped back to the features' units.
+        random = generator.normal(size=(slopes.shape[1], directions)) / regression.scale[:, None]
+        random = mean_over_deviation(slopes @ (random / np.linalg.norm(random, axis=0)))
+        r2 = regression.r2(codes)[:, 0].mean(axis=0)
+        table = {"layer": layer, "concept": regression.concepts, "r2": r2}
+        table |= dict.fromkeys(("ratio", "low", "high", "br"), np.nan)
+        table |= {"positive": (s > 0).mean(axis=0), "p_random": np.nan, "p_permuted": np.nan}
+        if np.ptp(slopes, axis=0).max() > 1e-4 * np.abs(slopes).max():
+            ratio, null = mean_over_deviation(s), regression.null_ratio
+            resampled = grouped_mean_over_deviation(s, codes, counts)
+            table["low"], table["high"] = percentile_interval(resampled)
+            table["ratio"], table["br"] = ratio, np.maximum(r2, 0) * ratio
+            table["p_random"] = permutation_p_value(np.abs(ratio), np.abs(random)[:, None])
+            if len(null):
+                table["p_permuted"] = permutation_p_value(np.abs(ratio), np.abs(null))
+        tables.append(pd.DataFrame(table))
+    table = pd.concat(tables, ignore_index=True)
+    return with_false_discovery_rate(table, "p_random", "p_permuted")
