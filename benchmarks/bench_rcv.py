@@ -77,7 +77,7 @@ def whole(networks, patches, layers):
             features[name] = layer_features(model, patches.images, layers=layers)
     clock.stop("features of 3 networks, gradients of the finetuned one")
     for x in features.values():
-        concepts.in_sample_r2(x, texture)
+        concepts.analysis.in_sample_r2(x, texture)
     clock.stop("least squares, in-sample")
     found = {
         name: concepts.regress(
@@ -91,9 +91,9 @@ def whole(networks, patches, layers):
     }
     clock.stop("ridge, held out, with shuffles")
     for regressions in found.values():
-        concepts.r2_table(regressions, patches.groups)
+        concepts.analysis.r2_table(regressions, patches.groups)
     clock.stop("bootstrap and significance")
-    concepts.relevance(found["finetuned"], gradients, patches.groups)
+    concepts.analysis.relevance(found["finetuned"], gradients, patches.groups)
     clock.stop("relevance")
     pairs = [("pretrained", "finetuned"), ("pretrained", "random")]
     concepts.cka_by_layer(features, pairs, patches.groups)

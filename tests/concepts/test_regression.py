@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils.concepts import cross_validated_r2, in_sample_r2, learning_curve, regression
+from utils.concepts import cross_validated_r2, learning_curve, regression
 
 
 def test_a_channel_that_hardly_ever_answers_does_not_break_the_fit(planted):
@@ -69,7 +69,7 @@ def test_bad_measures(planted):
     with pytest.raises(ValueError, match="479 group labels for 480 patches"):
         cross_validated_r2(features, measures, groups[1:])
     with pytest.raises(ValueError, match="same PatchSet"):
-        in_sample_r2({"layer": features["layer"][:9]}, measures)
+        cross_validated_r2({"layer": features["layer"][:9]}, measures, groups)
 
 
 def test_learning_curve(planted):

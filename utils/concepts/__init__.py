@@ -1,9 +1,8 @@
 """What a layer knows: concept measures, their regression and relevance, and what is reused."""
 
-from utils.concepts.analysis import analyse
+from utils.concepts.analysis import analyse, cross_validated_r2
 from utils.concepts.measures import MEASURES, nuclei_measures, texture_measures
 from utils.concepts.regression import learning_curve, regress
-from utils.concepts.scoring import cross_validated_r2, in_sample_r2, r2_table, relevance
 from utils.concepts.similarity import cka_by_layer, weight_change
 
 __all__ = [
@@ -11,12 +10,9 @@ __all__ = [
     "analyse",
     "cka_by_layer",
     "cross_validated_r2",
-    "in_sample_r2",
     "learning_curve",
     "nuclei_measures",
-    "r2_table",
     "regress",
-    "relevance",
     "texture_measures",
     "weight_change",
 ]

@@ -14,7 +14,7 @@ from utils.progress import progress_bar
 
 @dataclass(frozen=True)
 class ConceptMeasures:
-    """Concepts that are analysed together; patches with a missing value are left out."""
+    """Concepts that are analysed together."""
 
     title: str
     measure: Callable[..., pd.DataFrame]  # maps a PatchSet to one row per patch

@@ -48,11 +48,10 @@ def regress(
     seed: int = 0,
     description: str = "regression",
 ) -> dict[str, Regression]:
-    """Predict concept measures of groups that the regression has not seen.
+    """Predict concept measures of groups that the ridge regression has not seen.
 
-    Ridge regression on features that are standardised within each training part (channels that
-    vary less than a tenth of the median channel are divided by that tenth). The penalty of each
-    concept is chosen within the training part by cross-validation over its groups.
+    Features are standardised, and the penalty of each concept is chosen by cross-validation over
+    groups, within each training part.
 
     Parameters
     ----------
@@ -63,15 +62,13 @@ def regress(
     groups : array, (N,)
         Region or patient of each patch; no group is split between folds.
     gradients : mapping of str to array, (N, C), optional
-        Gradients from `layer_features_and_gradients`, for `relevance`.
+        Gradients of the logit, for `relevance`.
     folds, repeats : int
         Folds of the cross-validation, and assignments of groups to folds.
     permutations : int
         Permutations of whole groups for the null, so that most neighbouring patches stay alike.
-    seed : int
-        Seed of folds and permutations.
-    description : str
-        Label of the progress bar.
+    seed, description
+        Seed of folds and permutations, and label of the progress bar.
 
     Returns
     -------
@@ -135,8 +132,7 @@ def learning_curve(
     -------
     DataFrame
         Columns ``layer``, ``concept``, ``share``, ``patches`` and ``groups`` (mean numbers in the
-        training parts) and ``r2``, held out on the same patches for every share. With fewer than
-        four groups the penalty is chosen over as many inner folds as there are groups.
+        training parts) and ``r2``, held out on the same patches for every share.
     """
     targets = concept_targets(features, measures)
     codes = _fold_codes(groups, folds, len(targets))

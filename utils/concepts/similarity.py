@@ -18,8 +18,7 @@ def cka_by_layer(
 ) -> pd.DataFrame:
     """Compare the features of networks by linear centred kernel alignment (Kornblith 2019).
 
-    With the unbiased estimator of HSIC (Song 2012), so that independent features have 0 on average
-    also where there are more features than patches.
+    By the unbiased estimator of HSIC (Song 2012): independent features have 0 on average.
 
     Parameters
     ----------
@@ -34,8 +33,8 @@ def cka_by_layer(
     -------
     DataFrame
         Columns ``one``, ``other``, ``layer``, ``cka`` (1 for features that are equal up to
-        rotation, scale and shift; NaN where one is constant), ``low`` and ``high`` (95 % interval
-        by the jackknife over groups; a bootstrap repeats patches, which inflates CKA).
+        rotation, scale and shift; NaN for constant ones), and its 95 % interval ``low`` to ``high``
+        by the jackknife (a bootstrap repeats patches, which inflates CKA).
     """
     names = np.unique(groups)
     rows = []
@@ -61,7 +60,7 @@ def weight_change(before: Model, after: Model) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per analysis layer, for all kernels between the previous one and itself: ``layer``,
+        One row per analysis layer, for the kernels between the previous and itself: ``layer``,
         ``relative_change`` (norm of the difference over the norm before) and ``cosine`` of the two.
     """
     if before.backbone is not after.backbone:

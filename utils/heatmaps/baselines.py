@@ -1,22 +1,16 @@
 """What the heat maps of a finetuned network are compared with: other maps and other networks."""
 
+from collections import namedtuple
 from collections.abc import Callable
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from utils.heatmaps.maps import scaled
 from utils.networks import Model, evaluate, linear_probe, load_model
 from utils.patches import PatchSet, haematoxylin
 
-
-class Baseline(NamedTuple):
-    """Title and matplotlib colour of a baseline map in figures."""
-
-    title: str
-    color: str
-
-
+Baseline = namedtuple("Baseline", ["title", "color"])  # in figures
 BASELINES = {
     "uniform": Baseline("uniform map", "#000000"),
     "centre": Baseline("centre map", "#7f7f7f"),
@@ -38,29 +32,21 @@ def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]
     Returns
     -------
     dict of str to array, (N, H, W), float32 in [0, 1]
-        ``uniform``; ``centre``, a Gaussian with a deviation of a quarter of the patch; ``random``
-        positions, a new draw for each patch, as coarse as nuclei; and ``haematoxylin``, the stain's
-        density after Ruifrok and Johnston (2001), slightly smoothed.
+        ``uniform``; ``centre``, a Gaussian; ``random``, smoothed noise as coarse as nuclei; and
+        ``haematoxylin``, the stain's density after Ruifrok and Johnston (2001), smoothed.
     """
     count, height, width = images.shape[:3]
-    y, x = (np.linspace(-2, 2, side) for side in (height, width))
+    y, x = (np.linspace(-2, 2, side) for side in (height, width))  # in standard deviations
     centre = np.exp(-(y[:, None] ** 2 + x**2) / 2)
     noise = np.random.default_rng(seed).normal(size=(count, height, width))
     random = [cv2.GaussianBlur(draw, (0, 0), width / 20) for draw in noise]
     stain = [cv2.GaussianBlur(haematoxylin(image), (0, 0), 2) for image in images]
-
-    def scaled(maps) -> np.ndarray:
-        maps = np.float32(maps)
-        maps = maps - maps.min(axis=(1, 2), keepdims=True)
-        peaks = maps.max(axis=(1, 2), keepdims=True)
-        return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
-
-    return {
-        "uniform": np.ones((count, height, width), np.float32),
-        "centre": scaled(np.broadcast_to(centre, (count, height, width))),
-        "random": scaled(random),
-        "haematoxylin": scaled(stain),
-    }
+    maps = {"uniform": np.ones((count, height, width), np.float32)}
+    centres = np.broadcast_to(centre, (count, height, width))
+    for name, values in (("centre", centres), ("random", random), ("haematoxylin", stain)):
+        values = np.float32(values)
+        maps[name] = scaled(values - values.min(axis=(1, 2), keepdims=True))
+    return maps
 
 
 def baseline_networks(
@@ -77,10 +63,8 @@ def baseline_networks(
     ----------
     finetuned : Model
         Network whose maps are evaluated.
-    training : PatchSet or None
-        Patches that it was trained on, to which the heads are fitted; None if unknown.
-    held_out : PatchSet
-        Patches on which the AUC is computed.
+    training, held_out : PatchSet
+        Patches to which the heads are fitted (None if unknown), and whose AUC is computed.
     seed : int
         Seed of the random network.
     once : callable
@@ -88,10 +72,9 @@ def baseline_networks(
 
     Returns
     -------
-    networks : dict of str to Model
-        ``finetuned`` and, unless `training` is None, ``pretrained`` and ``random``.
-    auc : dict of str to float
-        Area under the ROC curve of the networks with linear heads.
+    dict of str to Model, dict of str to float
+        ``finetuned`` and, unless `training` is None, ``pretrained`` and ``random``; and the area
+        under the ROC curve of the latter.
     """
     networks, auc = {"finetuned": finetuned}, {}
     for name in () if training is None else ("pretrained", "random"):
