@@ -41,10 +41,8 @@ def intervals(
     ----------
     table : DataFrame
         One row per patch, with a column ``group``; missing values of a measure are left out.
-    by : sequence of str
-        Columns whose combinations are averaged separately; may be empty.
-    measures : sequence of str
-        Columns to average.
+    by, measures : sequence of str
+        Columns whose combinations are averaged separately (may be empty), and columns to average.
     resamples, seed : int
         Number and seed of the resamples of the groups.
     level : float
