@@ -72,7 +72,7 @@ def whole(networks, patches, layers):
             features[name] = layer_features(model, patches.images, layers=layers)
     clock.stop("features of 3 networks, gradients of the finetuned one")
     for x in features.values():
-        concepts.in_sample_r2(x, texture)
+        concepts.analysis.in_sample_r2(x, texture)
     clock.stop("least squares, in-sample")
     regressions = {
         name: concepts.regress(
@@ -86,9 +86,9 @@ def whole(networks, patches, layers):
     }
     clock.stop("ridge, held out, with permutations")
     for by_layer in regressions.values():
-        concepts.r2_table(by_layer, patches.groups)
+        concepts.analysis.r2_table(by_layer, patches.groups)
     clock.stop("bootstrap and significance")
-    concepts.relevance(regressions["finetuned"], gradients, patches.groups)
+    concepts.analysis.relevance(regressions["finetuned"], gradients, patches.groups)
     clock.stop("relevance")
     pairs = [("pretrained", "finetuned"), ("pretrained", "random")]
     concepts.cka_by_layer(features, pairs, patches.groups)

@@ -45,7 +45,7 @@ def test_resamples_of_groups_that_are_all_alike_have_no_r2():
     assert np.isfinite(found[0]) and np.isnan(found[1])
 
 
-def testgrouped_r2_is_that_of_scikit_learn():
+def test_grouped_r2_is_that_of_scikit_learn():
     generator = np.random.default_rng(0)
     truth = generator.normal(5, 1, (30, 2))
     predicted = truth + generator.normal(size=(30, 2))

@@ -88,10 +88,10 @@ def to_texture_r2(folder: Path) -> Walk:
     network = walk.call(networks.load_model, "pretrained", "densenet121")
     features = walk.call(networks.layer_features, network, few.images, layers=["dense1", "dense4"])
     texture = walk.call(concepts.texture_measures, few.images)
-    in_sample = walk.call(concepts.in_sample_r2, features, texture)
+    in_sample = walk.call(concepts.analysis.in_sample_r2, features, texture)
     options = {"folds": 3, "permutations": 10}
     regressions = walk.call(concepts.regress, features, texture, few.groups, **options)
-    held_out = walk.call(concepts.r2_table, regressions, few.groups)
+    held_out = walk.call(concepts.analysis.r2_table, regressions, few.groups)
     tables = [table.assign(network="pretrained") for table in (in_sample, held_out)]
     figure = walk.call(figures.r2_panels, *tables)
     walk.call(Results(folder).figure, figure, "texture_r2.png", "R2 of texture by layer")

@@ -15,11 +15,9 @@ SCALE_FLOOR = 0.1  # of the median standard deviation of a layer's channels
 
 
 def steady_scaler(x: np.ndarray) -> StandardScaler:
-    """Fit a scaler to features, ``(N, C)``, whose scale never falls below `SCALE_FLOOR`.
-
-    Some channels respond to a single training patch; divided by their own deviation, a held-out
-    patch would lie hundreds of deviations off.
-    """
+    """Fit a scaler to features, ``(N, C)``, whose scale never falls below `SCALE_FLOOR`."""
+    # Some channels respond to a single training patch; divided by their own deviation, a held-out
+    # patch would lie hundreds of deviations off.
     scaler = StandardScaler().fit(x)
     deviation = np.sqrt(scaler.var_)
     if (deviation > 0).any():
@@ -43,16 +41,12 @@ def intervals(
     ----------
     table : DataFrame
         One row per patch, with a column ``group``; missing values of a measure are left out.
-    by : sequence of str
-        Columns whose combinations are averaged separately; may be empty.
-    measures : sequence of str
-        Columns to average.
-    resamples : int
-        Resamples of the groups.
+    by, measures : sequence of str
+        Columns whose combinations are averaged separately (may be empty), and columns to average.
+    resamples, seed : int
+        Number and seed of the resamples of the groups.
     level : float
         Level of the intervals, in (0, 1).
-    seed : int
-        Seed of the resampling.
 
     Returns
     -------
@@ -79,15 +73,10 @@ def mean_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Compute the percentile bootstrap interval of a mean over whole groups.
-
-    Values that are independent, such as those of channels, are each a group of their own; NaN for
-    fewer than two groups.
-    """
-    codes = group_codes(groups)
-    if len(codes) == 0 or codes.max() == 0:
+    """Compute the bootstrap interval of a mean over groups; NaN for fewer than two groups."""
+    if len(np.unique(groups)) < 2:
         return np.nan, np.nan
-    counts = resample_groups(codes, resamples, seed)
+    codes, counts = resample_groups(groups, resamples, seed)
     totals = group_sums(np.stack([values, np.ones(len(values))], axis=1), codes, counts)
     low, high = percentile_interval(totals[:, 0] / totals[:, 1], level)
     return float(low), float(high)
@@ -99,29 +88,25 @@ def percentile_interval(resampled: np.ndarray, level: float = 0.95) -> np.ndarra
     return np.nanpercentile(resampled, [tail, 100 - tail], axis=0)
 
 
-def group_codes(groups: np.ndarray) -> np.ndarray:
-    """Number the groups from 0, ``(N,)``."""
-    return np.unique(groups, return_inverse=True)[1]
-
-
-def resample_groups(codes: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Draw groups with replacement; return the count of each per resample, (resamples, G)."""
-    groups = codes.max() + 1
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
+def resample_groups(groups: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Number the groups from 0, ``(N,)``, and count each per resample, ``(resamples, G)``."""
+    names, codes = np.unique(groups, return_inverse=True)
+    shares = np.full(len(names), 1 / len(names))
+    return codes, np.random.default_rng(seed).multinomial(len(names), shares, size=resamples)
 
 
 def group_sums(values: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sum values, ``(N, ...)``, over the groups of each resample, (resamples, ...)."""
+    """Sum values, ``(N, ...)``, over the groups of each resample, ``(resamples, ...)``."""
     total = np.zeros((counts.shape[1], *values.shape[1:]))
     np.add.at(total, codes, values)
     return counts @ total
 
 
 def grouped_r2(
-    truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray, counts: np.ndarray
+    truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray, counts: np.ndarray | None = None
 ) -> np.ndarray:
-    """Compute R2 over the groups of each resample, (resamples, targets)."""
+    """Compute R2 over the groups of each resample, ``(resamples, T)``; by default of all, once."""
+    counts = np.ones((1, codes.max() + 1)) if counts is None else counts
     centred = truth - truth.mean(axis=0)
     count = group_sums(np.ones((len(truth), 1)), codes, counts)
     total = group_sums(centred**2, codes, counts) - group_sums(centred, codes, counts) ** 2 / count
@@ -132,8 +117,7 @@ def grouped_r2(
 
 def mean_over_deviation(values: np.ndarray) -> np.ndarray:
     """Return mean over standard deviation of each column, 0 where it is constant."""
-    deviation = values.std(axis=0)
-    mean = values.mean(axis=0)
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
     return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0)
 
 
@@ -160,9 +144,7 @@ def permutation_p_value(value: np.ndarray, null: np.ndarray) -> np.ndarray:
 def with_false_discovery_rate(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Add a q to each column of p (Benjamini and Hochberg 1995); NaN stays NaN."""
     for column in columns:
-        known = table[column].notna()
-        values = np.full(len(table), np.nan)
-        if known.any():
-            values[known] = false_discovery_control(table.loc[known, column])
-        table["q" + column[1:]] = values
+        known = table[column].dropna()
+        q = pd.Series(false_discovery_control(known) if len(known) else [], known.index, float)
+        table["q" + column[1:]] = q
     return table

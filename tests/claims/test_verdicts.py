@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils.claims import early_and_deep, judge_c1, judge_c2, judge_c3, judge_randomisation
+from utils.claims import judge_c1, judge_c2, judge_c3, judge_randomisation
+from utils.claims.verdicts import early_and_deep
 from utils.concepts import regress
 from utils.heatmaps import MEASURES
 from utils.optvis.complexity import complexity_by_layer

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils.concepts import concept_vectors, cross_validated_r2, in_sample_r2, regression
+from utils.concepts import cross_validated_r2, learning_curve, regression
 
 
 def test_a_channel_that_hardly_ever_answers_does_not_break_the_fit(planted):
@@ -23,7 +23,7 @@ def test_concept_vectors_point_where_the_concept_was_planted():
     weights = generator.normal(size=12)
     signal = x @ weights
     y = pd.DataFrame({"planted": signal + generator.normal(size=600) * signal.std() / 5})
-    vectors = concept_vectors({"layer": x}, y, np.repeat(np.arange(12), 50))["layer"]
+    vectors = regression.concept_vectors({"layer": x}, y, np.repeat(np.arange(12), 50))["layer"]
     assert vectors.shape == (12, 1)
     vector = vectors["planted"].to_numpy()
     np.testing.assert_allclose(np.linalg.norm(vector), 1)
@@ -69,4 +69,12 @@ def test_bad_measures(planted):
     with pytest.raises(ValueError, match="479 group labels for 480 patches"):
         cross_validated_r2(features, measures, groups[1:])
     with pytest.raises(ValueError, match="same PatchSet"):
-        in_sample_r2({"layer": features["layer"][:9]}, measures)
+        cross_validated_r2({"layer": features["layer"][:9]}, measures, groups)
+
+
+def test_learning_curve(planted):
+    table = learning_curve(*planted, shares=(0.25, 1.0)).set_index(["concept", "share"])
+    assert table.loc[("planted", 1.0), "r2"] > table.loc[("planted", 0.25), "r2"]
+    whole = cross_validated_r2(*planted, permutations=0).set_index("concept")["r2"]
+    assert table.loc[("planted", 1.0), "r2"] == pytest.approx(whole["planted"])
+    assert table.loc[("planted", 1.0), "patches"] == 480 * 4 / 5

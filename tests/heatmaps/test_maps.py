@@ -2,8 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from utils.heatmaps import METHODS, DeadMaps, explain, explain_layers, stream
-from utils.heatmaps.maps import TARGETS
+from utils.heatmaps import METHODS, DeadMaps, explain, explain_by_outcome, explain_layers, stream
 from utils.networks import Model
 from utils.networks.checkpoints import flatten
 from utils.networks.heads import add_head
@@ -75,7 +74,7 @@ def test_two_softmax_units_are_explained_as_one_sigmoid(tiny_model, tiny_classif
         [np.hstack([offset, offset + kernel]), np.concatenate([[0.0], bias])]
     )
     two = Model(network, tiny_model.backbone, "finetuned", "test", "")
-    for target in TARGETS:
+    for target in ("tumor", "normal"):
         for method, maps in explain(two, images, target=target).items():
             expected = explain(tiny_classifier, images, target=target)[method]
             assert expected.max() == 1  # neither class is blank
@@ -185,3 +184,33 @@ def test_a_head_of_five_units_is_refused(tiny_model, images):
     network = add_head(tiny_model.network, 5)
     with pytest.raises(ValueError, match="one or two units"):
         explain(Model(network, tiny_model.backbone, "five", "test", ""), images)
+
+
+def test_classes_and_outcomes_are_drawn_and_explained_apart(tiny_classifier, colored_patches):
+    probability = np.where(colored_patches.labels == 1, 0.9, 0.1)
+    probability[[1, 9, 25]] = 0.7  # normal, but called tumor
+    explained = explain_by_outcome(
+        tiny_classifier, colored_patches, probability, 4, seed=2, layer="early"
+    )
+    assert [(e.class_name, e.outcome, e.count) for e in explained] == [
+        ("normal", "correct", 29),
+        ("normal", "wrong", 3),
+        ("tumor", "correct", 32),
+    ]
+    assert explained[1].index.tolist() == [1, 9, 25]
+    for part in explained:
+        chosen = (probability >= 0.5) == (colored_patches.labels == 1)
+        chosen = np.flatnonzero(
+            (chosen == (part.outcome == "correct"))
+            & (colored_patches.labels == ["normal", "tumor"].index(part.class_name))
+        )
+        drawn = chosen[colored_patches.select(chosen).sample_indices(4, seed=2)]
+        np.testing.assert_array_equal(part.index, drawn)
+        np.testing.assert_array_equal(part.patches.images, colored_patches.images[drawn])
+        np.testing.assert_array_equal(part.probability, probability[drawn])
+        expected = explain(
+            tiny_classifier, part.patches.images, target=part.class_name, layer="early"
+        )
+        assert list(part.maps) == list(expected) == ["gradcam", "gradcam++"]
+        for method, maps in expected.items():
+            np.testing.assert_array_equal(part.maps[method], maps)

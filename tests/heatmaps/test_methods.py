@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils.heatmaps import METHODS, DeadMaps, Method, explain
+from utils.heatmaps import METHODS, DeadMaps, explain
+from utils.heatmaps.methods import Method
 from utils.networks import load_model
 
 

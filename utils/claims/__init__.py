@@ -1,7 +1,6 @@
 """What the numbers say about the claims."""
 
 from utils.claims.verdicts import (
-    early_and_deep,
     judge_c1,
     judge_c2,
     judge_c3,
@@ -11,7 +10,6 @@ from utils.claims.verdicts import (
 )
 
 __all__ = [
-    "early_and_deep",
     "judge_c1",
     "judge_c2",
     "judge_c3",

@@ -5,12 +5,33 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from utils.concepts.analysis import r2_difference
 from utils.concepts.regression import Regression
-from utils.concepts.scoring import r2_difference
-from utils.heatmaps import FULLY_RANDOM, OTHER_PATCH
 from utils.heatmaps import MEASURES as heat_map_measures
+from utils.heatmaps.sanity import FULLY_RANDOM, OTHER_PATCH
 from utils.optvis.complexity import MEASURES as complexity_measures
 from utils.statistics import intervals
+
+# Title, networks, and whether the layers are early or deep, of each difference of R2 for C3.
+C3_DIFFERENCES = (
+    ("early minus deep layers, pretrained", "pretrained", "pretrained", "early", "deep"),
+    ("pretrained minus random, early layers", "pretrained", "random", "early", "early"),
+    ("pretrained minus random, deep layers", "pretrained", "random", "deep", "deep"),
+    ("finetuned minus pretrained, early layers", "finetuned", "pretrained", "early", "early"),
+    ("finetuned minus pretrained, deep layers", "finetuned", "pretrained", "deep", "deep"),
+)
+EARLY_OR_DEEP = {
+    "more": "texture is more readable in early layers than in deep ones",
+    "less": "texture is more readable in deep layers than in early ones",
+    "undecided": "early and deep layers cannot be told apart",
+}
+THAN_RANDOM = {"more": "better than", "less": "worse than", "undecided": "no better than"}
+READABLE = {"more": "more", "less": "less", "undecided": "neither more nor less"}
+KEPT = {
+    "more": "more in early than in deep layers",
+    "less": "more in deep than in early layers",
+    "undecided": "not measurably more in early or in deep layers",
+}
 
 
 def judge_c1(complexity: pd.DataFrame) -> str:
@@ -26,19 +47,18 @@ def judge_c1(complexity: pd.DataFrame) -> str:
     str
         One sentence per measure, on the deep layers (`early_and_deep`), and a verdict.
     """
-    deep = early_and_deep(dict.fromkeys(complexity["layer"]))[1]
+    deep = early_and_deep(complexity["layer"].unique())[1]
     rows = complexity[complexity["layer"].isin(deep)].set_index(["measure", "network"]).sort_index()
     sentences, simpler, more = [], [], []
     for measure, title in complexity_measures.items():
         change = rows.loc[(measure, "finetuned - pretrained")]
-        to_random = rows.loc[(measure, "random - pretrained")]
-        lower, higher = (change["high"] < 0).sum(), (change["low"] > 0).sum()
-        simpler.append(lower)
-        more.append(higher)
+        to_random = rows.loc[(measure, "random - pretrained"), "mean"].mean()
+        simpler.append((change["high"] < 0).sum())
+        more.append((change["low"] > 0).sum())
         sentences.append(
-            f"{title}: lower after finetuning in {lower} of the {len(deep)} deep layers, higher "
-            f"in {higher}, undecided in {len(deep) - lower - higher} (mean change "
-            f"{change['mean'].mean():+.3f}; to random {to_random['mean'].mean():+.3f})."
+            f"{title}: lower after finetuning in {simpler[-1]} of the {len(deep)} deep layers, "
+            f"higher in {more[-1]}, undecided in {len(deep) - simpler[-1] - more[-1]} (mean change "
+            f"{change['mean'].mean():+.3f}; to random {to_random:+.3f})."
         )
     if min(simpler) > len(deep) / 2 and max(more) == 0:
         verdict = "The data support C1: by both measures, most deep layers' images become simpler."
@@ -52,9 +72,6 @@ def judge_c1(complexity: pd.DataFrame) -> str:
 def judge_c2(comparison: pd.DataFrame) -> str:
     """Judge whether maps lie on neoplastic nuclei more than every baseline does.
 
-    The verdict follows average precision among nuclei, the only measure that a mere nucleus
-    detector cannot win.
-
     Parameters
     ----------
     comparison : DataFrame
@@ -63,7 +80,8 @@ def judge_c2(comparison: pd.DataFrame) -> str:
     Returns
     -------
     str
-        One line per measure, and a verdict.
+        One line per measure, and a verdict by average precision among nuclei, the only measure
+        that a mere nucleus detector cannot win.
     """
     lines, wins = [], {}
     for measure, rows in comparison.groupby("measure", sort=False):
@@ -88,10 +106,6 @@ def judge_c2(comparison: pd.DataFrame) -> str:
 def judge_randomisation(table: pd.DataFrame) -> str:
     """Judge for each method whether its maps depend on the weights.
 
-    A method fails where the maps of the fully random network are more similar to the original ones
-    than those of another patch are, and passes where they are less similar (95 % interval of the
-    paired difference of rank correlations over groups); otherwise it is undecided.
-
     Parameters
     ----------
     table : DataFrame
@@ -100,19 +114,20 @@ def judge_randomisation(table: pd.DataFrame) -> str:
     Returns
     -------
     str
-        One line per method.
+        One line per method. It fails where the maps of the fully random network are more similar to
+        the original ones than those of another patch are, and passes where they are less similar
+        (95 % interval of the paired difference of rank correlations over groups).
     """
     lines = []
     for method, rows in table.groupby("method", sort=False):
-        by_depth = rows.pivot_table(
-            index=["patch", "group"], columns="kept_up_to", values="spearman"
-        ).reset_index()
-        if not {FULLY_RANDOM, OTHER_PATCH} <= set(by_depth):
+        index = ["patch", "group"]
+        paired = rows.pivot_table("spearman", index, "kept_up_to").reset_index()
+        if not {FULLY_RANDOM, OTHER_PATCH} <= set(paired):
             lines.append(f"{method}: undecided; the random network's maps are all constant.")
             continue
-        by_depth["difference"] = by_depth[FULLY_RANDOM] - by_depth[OTHER_PATCH]
+        paired["difference"] = paired[FULLY_RANDOM] - paired[OTHER_PATCH]
         measures = ["difference", FULLY_RANDOM, OTHER_PATCH]
-        means = intervals(by_depth, [], measures).set_index("measure")
+        means = intervals(paired, [], measures).set_index("measure")
         low, high, groups = means.loc["difference", ["low", "high", "groups"]]
         lines.append(
             f"{method}: {_outcome(low, high, 'FAILS', 'passes')}; rank correlation with the fully "
@@ -146,39 +161,23 @@ def judge_c3(
     Returns
     -------
     str
-        One line per comparison of mean held-out R2, with its 95 % interval over groups, and a
-        verdict.
+        One line per difference of mean held-out R2, with its 95 % interval, and a verdict.
     """
-    early, deep = early_and_deep(layers or networks["pretrained"])
+    thirds = early_and_deep(layers or networks["pretrained"])
+    places = dict(zip(("early", "deep"), thirds, strict=True))
     lines, outcomes = [], []
-    for title, one, other, one_layers, other_layers in (
-        ("early minus deep layers, pretrained", "pretrained", "pretrained", early, deep),
-        ("pretrained minus random, early layers", "pretrained", "random", early, early),
-        ("pretrained minus random, deep layers", "pretrained", "random", deep, deep),
-        ("finetuned minus pretrained, early layers", "finetuned", "pretrained", early, early),
-        ("finetuned minus pretrained, deep layers", "finetuned", "pretrained", deep, deep),
-    ):
-        difference, low, high = r2_difference(
-            networks[one], networks[other], groups, one_layers, other_layers
-        )
-        outcomes.append(_outcome(low, high, "more", "less"))
+    for title, one, other, *where in C3_DIFFERENCES:
+        compared = (places[place] for place in where)
+        difference, low, high = r2_difference(networks[one], networks[other], groups, *compared)
+        outcomes.append(_outcome(low, high))
         lines.append(f"{title}: {difference:+.3f} ({low:+.3f} to {high:+.3f}), {outcomes[-1]}")
     readable, learned, learned_deep, early_change, deep_change = outcomes
-    comparison = {
-        "more": "texture is more readable in early layers than in deep ones",
-        "less": "texture is more readable in deep layers than in early ones",
-        "undecided": "early and deep layers cannot be told apart",
-    }[readable]
-    words = {"more": "better than", "less": "worse than", "undecided": "no better than"}
-    source = (
-        f"{words[learned]} random ones in early layers and {words[learned_deep]} random ones in "
-        "deep layers"
-    )
-    change = {"more": "more", "less": "less", "undecided": "neither more nor less"}
     supported = readable == learned == "more" and "undecided" != deep_change != early_change
     verdict = (
-        f"Verdict: {comparison}. ImageNet's features are {source}. After finetuning, early layers "
-        f"are {change[early_change]} readable and deep ones {change[deep_change]}. C3 is "
+        f"Verdict: {EARLY_OR_DEEP[readable]}. ImageNet's features are {THAN_RANDOM[learned]} "
+        f"random ones in early layers and {THAN_RANDOM[learned_deep]} random ones in deep layers. "
+        f"After finetuning, early layers are {READABLE[early_change]} readable and deep ones "
+        f"{READABLE[deep_change]}. C3 is "
         f"{'supported' if supported else 'not supported, or only in part'}."
     )
     return "\n".join([*lines, verdict])
@@ -190,7 +189,7 @@ def judge_relevance(table: pd.DataFrame) -> str:
     Parameters
     ----------
     table : DataFrame
-        From `relevance`, of several networks, with a column ``network``.
+        Table ``relevance`` from `analyse`.
 
     Returns
     -------
@@ -199,9 +198,9 @@ def judge_relevance(table: pd.DataFrame) -> str:
     """
     lines = []
     for network, rows in table.groupby("network", sort=False):
-        known = rows.dropna(subset="ratio")
-        sure = known[(known["q_random"] < 0.05) & (known["q_permuted"] < 0.05)]
-        line = f"{network}: {len(sure)} of {len(known)} concepts and layers are relevant (q < 0.05)"
+        sure = rows[(rows["q_random"] < 0.05) & (rows["q_permuted"] < 0.05)]
+        count = rows["ratio"].notna().sum()
+        line = f"{network}: {len(sure)} of {count} concepts and layers are relevant (q < 0.05)"
         if len(sure):
             top = sure.loc[sure["br"].abs().idxmax()]
             line += f"; the largest is {top['concept']} at {top['layer']}, Br {top['br']:+.2f}"
@@ -212,9 +211,6 @@ def judge_relevance(table: pd.DataFrame) -> str:
 def judge_reuse(cka: pd.DataFrame) -> str:
     """Judge whether finetuning keeps early features more than deep ones.
 
-    The intervals of early and deep layers have the mean ends of the layers' own intervals, which is
-    wider than necessary.
-
     Parameters
     ----------
     cka : DataFrame
@@ -223,48 +219,32 @@ def judge_reuse(cka: pd.DataFrame) -> str:
     Returns
     -------
     str
-        One paragraph.
+        One paragraph. Early and deep layers differ where their mean intervals do not overlap, which
+        are wider than necessary.
     """
-    means = {}
-    for other in ("finetuned", "random"):
-        rows = cka[(cka["one"] == "pretrained") & (cka["other"] == other)].set_index("layer")
-        for place, layers in zip(("early", "deep"), early_and_deep(rows.index), strict=True):
-            means[other, place] = rows.loc[layers, ["cka", "low", "high"]].mean()
-    early, deep = means["finetuned", "early"], means["finetuned", "deep"]
-    random_early, random_deep = means["random", "early"]["cka"], means["random", "deep"]["cka"]
-    verdict = "not measurably more in early or in deep layers"
-    if early["low"] > deep["high"]:
-        verdict = "more in early than in deep layers"
-    elif deep["low"] > early["high"]:
-        verdict = "more in deep than in early layers"
-    early_lead, deep_lead = early["cka"] - random_early, deep["cka"] - random_deep
+    pairs = cka[cka["one"] == "pretrained"].set_index(["other", "layer"])[["cka", "low", "high"]]
+    (early, random_early), (deep, random_deep) = (
+        [pairs.loc[other].loc[layers].mean() for other in ("finetuned", "random")]
+        for layers in early_and_deep(pairs.loc["finetuned"].index)
+    )
+    kept = KEPT[_outcome(early["low"] - deep["high"], early["high"] - deep["low"])]
+    early_lead, deep_lead = early["cka"] - random_early["cka"], deep["cka"] - random_deep["cka"]
     return (
         f"CKA of pretrained and finetuned: {early['cka']:.2f} in early layers, {deep['cka']:.2f} "
-        f"in deep ones; of pretrained and random {random_early:.2f} and {random_deep:.2f}. "
-        f"Features are kept {verdict}. The lead over a random network is {early_lead:+.2f} in "
-        f"early and {deep_lead:+.2f} in deep layers, larger in "
+        f"in deep ones; of pretrained and random {random_early['cka']:.2f} and "
+        f"{random_deep['cka']:.2f}. Features are kept {kept}. The lead over a random network is "
+        f"{early_lead:+.2f} in early and {deep_lead:+.2f} in deep layers, larger in "
         f"{'deep' if deep_lead > early_lead else 'early'} ones."
     )
 
 
 def early_and_deep(layers: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the layers that the claims call early and deep.
-
-    Parameters
-    ----------
-    layers : iterable of str
-        Layers from input to output.
-
-    Returns
-    -------
-    early, deep : list of str
-        The first and the last third, at least one layer each.
-    """
+    """Return the first and the last third of the layers, at least one layer each."""
     layers = list(layers)
     third = max(1, len(layers) // 3)
     return layers[:third], layers[-third:]
 
 
-def _outcome(low: float, high: float, above: str, below: str) -> str:
+def _outcome(low: float, high: float, above: str = "more", below: str = "less") -> str:
     """Return the word for the side of 0 on which an interval lies."""
     return above if low > 0 else below if high < 0 else "undecided"

@@ -16,7 +16,7 @@ from utils.progress import progress_bar
 
 @dataclass(frozen=True)
 class ConceptMeasures:
-    """Concepts that are analysed together; patches with a missing value are left out."""
+    """Concepts that are analysed together."""
 
     title: str
     measure: Callable[..., pd.DataFrame]  # maps a PatchSet to one row per patch
@@ -35,10 +35,8 @@ def texture_measures(
     ----------
     images : array, (N, H, W, 3), uint8
         RGB patches, converted to 256 grey levels.
-    distances : sequence of int
-        Distances of the pairs, in pixels; the measures are means over distances and angles.
-    angles : sequence of float
-        Directions of the pairs, in radians.
+    distances, angles : sequence
+        Distances (pixels) and directions (radians) of the pairs; the measures are their means.
 
     Returns
     -------
@@ -66,15 +64,14 @@ def nuclei_measures(patches: PatchSet) -> pd.DataFrame:
     Parameters
     ----------
     patches : PatchSet
-        Patches with `masks` and `nuclei`.
+        N patches with `masks` and `nuclei`.
 
     Returns
     -------
     DataFrame, N rows
-        Columns as in `NUCLEI`: the ``number`` of nuclei, including those that the border cuts; mean
-        ``area`` (square pixels) and ``eccentricity`` (0 for a circle) of whole nuclei; mean density
-        of ``haematoxylin`` (Ruifrok and Johnston 2001) over the nuclei's pixels; ``neoplastic
-        share`` of the nuclei's area. NaN where a patch has no such nucleus, or no masks.
+        ``number`` of nuclei, cut ones too; mean ``area`` (square pixels) and ``eccentricity`` (0
+        for a circle) of whole nuclei; mean density of ``haematoxylin`` over the nuclei's pixels;
+        ``neoplastic share`` of the nuclei's area. NaN without such a nucleus, or without masks.
     """
     nuclei = nuclei_table(patches)
     by_patch = nuclei.groupby("patch")

@@ -4,9 +4,8 @@ After Graziani et al. (2018), but evaluated on held-out groups: regressions are 
 sensitivities computed, on regions or patients that the regression has not seen.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,8 @@ from sklearn.model_selection import GroupKFold
 from utils.concepts.ridge import RidgeFit
 from utils.progress import progress_bar
 from utils.statistics import grouped_r2, mean_over_deviation, steady_scaler
+
+Folds = list[tuple[np.ndarray, np.ndarray]]  # patches to train on and to hold out
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Regression:
     null_ratio: np.ndarray | None  # (permutations, T), mean over deviation of sensitivities
     scale: np.ndarray  # (C,), divisors that standardise the features of all patches
 
+    def r2(self, codes: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+        """Compute `grouped_r2` of each repeat, ``(repeats, resamples, T)``."""
+        return np.stack([grouped_r2(self.truth, y, codes, counts) for y in self.predicted])
+
 
 def regress(
     features: Mapping[str, np.ndarray],
@@ -43,11 +48,10 @@ def regress(
     seed: int = 0,
     description: str = "regression",
 ) -> dict[str, Regression]:
-    """Predict concept measures of groups that the regression has not seen.
+    """Predict concept measures of groups that the ridge regression has not seen.
 
-    Ridge regression on features that are standardised within each training part (channels that
-    vary less than a tenth of the median channel are divided by that tenth). The penalty of each
-    concept is chosen within the training part by cross-validation over its groups.
+    Features are standardised, and the penalty of each concept is chosen by cross-validation over
+    groups, within each training part.
 
     Parameters
     ----------
@@ -58,52 +62,43 @@ def regress(
     groups : array, (N,)
         Region or patient of each patch; no group is split between folds.
     gradients : mapping of str to array, (N, C), optional
-        Gradients from `layer_features_and_gradients`, for `relevance`.
-    folds : int
-        Folds of the cross-validation.
-    repeats : int
-        Assignments of groups to folds, each with another seed.
+        Gradients of the logit, for `relevance`.
+    folds, repeats : int
+        Folds of the cross-validation, and assignments of groups to folds.
     permutations : int
-        Permutations of the groups for the null: every concept's values are moved group by group,
-        so that most neighbouring patches stay alike.
-    seed : int
-        Seed of folds and permutations.
-    description : str
-        Label of the progress bar.
+        Permutations of whole groups for the null, so that most neighbouring patches stay alike.
+    seed, description
+        Seed of folds and permutations, and label of the progress bar.
 
     Returns
     -------
     dict of str to Regression
         Regressions by layer.
     """
-    targets = concept_targets(measures)
-    codes = fold_codes(groups, folds, len(targets))
+    targets = concept_targets(features, measures)
+    codes = _fold_codes(groups, folds, len(targets))
     generator = np.random.default_rng(seed)
     orders = [_permute_groups(codes, generator) for _ in range(permutations)]
     # Concepts and their permutations share the same decompositions.
     columns = np.hstack([targets, *(targets[order] for order in orders)])
     count = targets.shape[1]
-    splits = [
-        list(GroupKFold(folds, shuffle=True, random_state=seed + r).split(targets, groups=codes))
-        for r in range(repeats)
-    ]
+    first, *others = (_grouped_folds(codes, folds, seed + repeat) for repeat in range(repeats))
     regressions = {}
     for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
-        check_rows(layer, x, targets)
         slopes = None if gradients is None else gradients[layer]
-        first = cross_fit(x, columns, codes, splits[0], slopes)
-        others = [cross_fit(x, targets, codes, split) for split in splits[1:]]  # one null is enough
-        null_r2 = held_out_r2(columns[:, count:], first.predicted[:, count:], codes)
-        sensitivity = null_ratio = None
-        if first.sensitivity is not None:
-            sensitivity = first.sensitivity[:, :count]
-            null_ratio = mean_over_deviation(first.sensitivity[:, count:])
-            null_ratio = null_ratio.reshape(permutations, count)
+        predicted, penalties, sensitivity = _cross_fit(x, columns, codes, first, slopes)
+        null_r2 = grouped_r2(columns[:, count:], predicted[:, count:], codes)
+        null_ratio = None
+        if sensitivity is not None:
+            null_ratio = mean_over_deviation(sensitivity[:, count:]).reshape(permutations, count)
+            sensitivity = sensitivity[:, :count]
+        fits = [(predicted[:, :count], penalties[:, :count])]
+        fits += [_cross_fit(x, targets, codes, split)[:2] for split in others]  # one null is enough
         regressions[layer] = Regression(
             concepts=tuple(measures),
             truth=targets,
-            predicted=np.stack([fit.predicted[:, :count] for fit in (first, *others)]),
-            penalties=np.stack([fit.penalties[:, :count] for fit in (first, *others)]),
+            predicted=np.stack([predicted for predicted, _ in fits]),
+            penalties=np.stack([penalties for _, penalties in fits]),
             null_r2=null_r2.reshape(permutations, count),
             sensitivity=sensitivity,
             null_ratio=null_ratio,
@@ -112,48 +107,70 @@ def regress(
     return regressions
 
 
-def concept_vectors(
-    features: Mapping[str, np.ndarray], measures: pd.DataFrame, groups: np.ndarray
-) -> dict[str, pd.DataFrame]:
-    """Fit regression concept vectors on all patches.
+def learning_curve(
+    features: Mapping[str, np.ndarray],
+    measures: pd.DataFrame,
+    groups: np.ndarray,
+    *,
+    shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+    folds: int = 5,
+    seed: int = 0,
+    description: str = "learning curve",
+) -> pd.DataFrame:
+    """Score regressions that see only a share of the training groups.
 
     Parameters
     ----------
-    features, measures, groups
+    features, measures, groups, folds, description
         As in `regress`.
+    shares : sequence of float
+        Shares of the training groups, in (0, 1]; at least two groups are kept.
+    seed : int
+        Seed of folds and of the order in which groups are added.
 
     Returns
     -------
-    dict of str to DataFrame, (C, T)
-        One unit vector per concept, as a column, in the space of a layer's pooled features: the
-        weights of the regression of standardised features, mapped back to the features' units.
+    DataFrame
+        Columns ``layer``, ``concept``, ``share``, ``patches`` and ``groups`` (mean numbers in the
+        training parts) and ``r2``, held out on the same patches for every share.
     """
-    targets = concept_targets(measures)
-    codes = fold_codes(groups, 2, len(targets))
-    vectors = {}
-    for layer, x in features.items():
-        check_rows(layer, x, targets)
-        fit = RidgeFit(x, targets, codes, np.arange(len(targets)))
-        vectors[layer] = pd.DataFrame(fit.directions(), columns=list(measures))
-    return vectors
+    targets = concept_targets(features, measures)
+    codes = _fold_codes(groups, folds, len(targets))
+    generator = np.random.default_rng(seed)
+    splits: dict[float, list] = {share: [] for share in shares}
+    for train, test in _grouped_folds(codes, folds, seed):
+        order = generator.permutation(np.unique(codes[train]))
+        for share, split in splits.items():
+            kept = order[: max(2, round(share * len(order)))]
+            split.append((train[np.isin(codes[train], kept)], test))
+    tables = []
+    for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
+        for share, split in splits.items():
+            table = {"layer": layer, "concept": list(measures), "share": share}
+            table["patches"] = np.mean([len(train) for train, _ in split])
+            table["groups"] = np.mean([len(np.unique(codes[train])) for train, _ in split])
+            table["r2"] = grouped_r2(targets, _cross_fit(x, targets, codes, split)[0], codes)[0]
+            tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True)
 
 
-class CrossFit(NamedTuple):
-    """Predictions and sensitivities, ``(N, T)``, of held-out patches; penalties, ``(folds, T)``."""
+def concept_vectors(
+    features: Mapping[str, np.ndarray], measures: pd.DataFrame, groups: np.ndarray
+) -> dict[str, pd.DataFrame]:
+    """Fit a unit vector per concept to all patches, ``(C, T)``, in the units of the features."""
+    targets = concept_targets(features, measures)
+    codes = _fold_codes(groups, 2, len(targets))
+    every = np.arange(len(targets))
+    return {
+        layer: pd.DataFrame(RidgeFit(x, targets, codes, every).directions(), columns=[*measures])
+        for layer, x in features.items()
+    }
 
-    predicted: np.ndarray
-    penalties: np.ndarray
-    sensitivity: np.ndarray | None
 
-
-def cross_fit(
-    x: np.ndarray,
-    y: np.ndarray,
-    codes: np.ndarray,
-    split: Iterable[tuple[np.ndarray, np.ndarray]],
-    slopes: np.ndarray | None = None,
-) -> CrossFit:
-    """Fit ``x`` to ``y`` on each training part, and predict the held-out part."""
+def _cross_fit(
+    x: np.ndarray, y: np.ndarray, codes: np.ndarray, split: Folds, slopes: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Predict held-out patches; return predictions, penalties by fold, and sensitivities."""
     predicted = np.full_like(y, np.nan)
     sensitivity = None if slopes is None else np.full_like(y, np.nan)
     penalties = []
@@ -163,16 +180,31 @@ def cross_fit(
         penalties.append(fit.penalties)
         if slopes is not None:
             sensitivity[test] = slopes[test].astype(np.float64) @ fit.directions()
-    return CrossFit(predicted, np.stack(penalties), sensitivity)
+    return predicted, np.stack(penalties), sensitivity
 
 
-def held_out_r2(truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Compute R2 of all held-out predictions together, ``(T,)``."""
-    return grouped_r2(truth, predicted, codes, np.ones((1, codes.max() + 1)))[0]
+def concept_targets(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> np.ndarray:
+    """Return measures as an array, ``(N, T)``, if they can be regressed on the features."""
+    targets = measures.to_numpy(dtype=np.float64)
+    for name, column in zip(measures, targets.T, strict=True):
+        unknown = np.sum(~np.isfinite(column))
+        if unknown:
+            raise ValueError(
+                f"concept {name!r} is not finite for {unknown} patches: leave these patches out."
+            )
+        if np.ptp(column) == 0:
+            raise ValueError(f"concept {name!r} is {column[0]} for every patch: leave it out.")
+    for layer, x in features.items():
+        if len(x) != len(targets):
+            raise ValueError(
+                f"{layer} has features of {len(x)} patches, but there are measures of "
+                f"{len(targets)}: compute both from the same PatchSet."
+            )
+    return targets
 
 
-def fold_codes(groups: np.ndarray, folds: int, count: int) -> np.ndarray:
-    """Number the groups, ``(N,)``, or raise ValueError if they are too few for the folds."""
+def _fold_codes(groups: np.ndarray, folds: int, count: int) -> np.ndarray:
+    """Number the groups of all patches, ``(N,)``, if they are enough for the folds."""
     if len(groups) != count:
         raise ValueError(f"{len(groups)} group labels for {count} patches: give one per patch.")
     names, codes = np.unique(groups, return_inverse=True)
@@ -186,6 +218,11 @@ def fold_codes(groups: np.ndarray, folds: int, count: int) -> np.ndarray:
     return codes
 
 
+def _grouped_folds(codes: np.ndarray, folds: int, seed: int) -> Folds:
+    """Split patches into folds of whole groups."""
+    return list(GroupKFold(folds, shuffle=True, random_state=seed).split(codes, groups=codes))
+
+
 def _permute_groups(codes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Order of patches that puts whole groups in the place of others, neighbours together."""
     groups = generator.permutation(codes.max() + 1)
@@ -193,26 +230,3 @@ def _permute_groups(codes: np.ndarray, generator: np.random.Generator) -> np.nda
     order = np.empty(len(codes), int)
     order[np.argsort(codes, kind="stable")] = permuted
     return order
-
-
-def concept_targets(measures: pd.DataFrame) -> np.ndarray:
-    """Return measures as an array, ``(N, T)``; raise ValueError if one cannot be regressed."""
-    targets = measures.to_numpy(dtype=np.float64)
-    for name, column in zip(measures, targets.T, strict=True):
-        if not np.isfinite(column).all():
-            raise ValueError(
-                f"concept {name!r} is not finite for {np.sum(~np.isfinite(column))} patches: leave "
-                "these patches out."
-            )
-        if np.ptp(column) == 0:
-            raise ValueError(f"concept {name!r} is {column[0]} for every patch: leave it out.")
-    return targets
-
-
-def check_rows(layer: str, features: np.ndarray, targets: np.ndarray) -> None:
-    """Raise ValueError unless features and targets have the same number of patches."""
-    if len(features) != len(targets):
-        raise ValueError(
-            f"{layer} has features of {len(features)} patches, but there are measures of "
-            f"{len(targets)}: compute both from the same PatchSet."
-        )

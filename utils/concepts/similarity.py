@@ -18,13 +18,12 @@ def cka_by_layer(
 ) -> pd.DataFrame:
     """Compare the features of networks by linear centred kernel alignment (Kornblith 2019).
 
-    With the unbiased estimator of HSIC (Song 2012), so that independent features have 0 on average
-    also where there are more features than patches.
+    By the unbiased estimator of HSIC (Song 2012): independent features have 0 on average.
 
     Parameters
     ----------
     networks : mapping of str to (mapping of str to array, (N, C))
-        Features by network and layer, from `utils.networks.layer_features`.
+        Features by network and layer, from `layer_features`.
     pairs : list of (str, str)
         Names of the networks to compare.
     groups : array, (N,)
@@ -34,32 +33,20 @@ def cka_by_layer(
     -------
     DataFrame
         Columns ``one``, ``other``, ``layer``, ``cka`` (1 for features that are equal up to
-        rotation, scale and shift; NaN where one is constant), ``low`` and ``high`` (95 % interval
-        by the jackknife over groups; a bootstrap repeats patches, which inflates CKA).
+        rotation, scale and shift; NaN for constant ones), and its 95 % interval ``low`` to ``high``
+        by the jackknife (a bootstrap repeats patches, which inflates CKA).
     """
     names = np.unique(groups)
     rows = []
     for layer in progress_bar(networks[pairs[0][0]], desc="CKA", unit="layer"):
-        compared = dict.fromkeys(name for pair in pairs for name in pair)
-        grams = {name: _gram(networks[name][layer]) for name in compared}
+        grams = {name: _gram(networks[name][layer]) for pair in pairs for name in pair}
         for one, other in pairs:
-            value = _cka(grams[one], grams[other])
-            left_out = []
-            for name in names if len(names) > 2 else ():
-                kept = np.ix_(groups != name, groups != name)
-                left_out.append(_cka(grams[one][kept], grams[other][kept]))
-            error = jackknife_error(left_out) if left_out else np.nan
+            value, error = _cka(grams[one], grams[other]), np.nan
+            if len(names) > 2:
+                kept = [np.ix_(groups != name, groups != name) for name in names]
+                error = jackknife_error([_cka(grams[one][k], grams[other][k]) for k in kept])
             rows.append((one, other, layer, value, value - 1.96 * error, value + 1.96 * error))
     return pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
-
-
-def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
-    """Compute linear CKA of two sets of features of the same patches, ``(N, C)`` and ``(N, D)``."""
-    if len(one) != len(other) or len(one) < 4:
-        raise ValueError(
-            f"features of {len(one)} and {len(other)} patches; expected the same, and at least 4."
-        )
-    return _cka(_gram(one), _gram(other))
 
 
 def weight_change(before: Model, after: Model) -> pd.DataFrame:
@@ -73,7 +60,7 @@ def weight_change(before: Model, after: Model) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per analysis layer, for all kernels between the previous one and itself: ``layer``,
+        One row per analysis layer, for the kernels between the previous and itself: ``layer``,
         ``relative_change`` (norm of the difference over the norm before) and ``cosine`` of the two.
     """
     if before.backbone is not after.backbone:
@@ -81,18 +68,15 @@ def weight_change(before: Model, after: Model) -> pd.DataFrame:
     seen: set[int] = set()
     rows = []
     for name in before.backbone.layers:
-        old, new = (_kernels_up_to(model, name) for model in (before, after))
-        added = [i for i in range(len(old)) if i not in seen]
+        kernels = [_kernels_up_to(model, name) for model in (before, after)]
+        added = [i for i in range(len(kernels[0])) if i not in seen]
         seen.update(added)
-        if not added:
-            continue
-        a, b = (
-            np.concatenate([kernels[i].numpy().ravel() for i in added]).astype(np.float64)
-            for kernels in (old, new)
-        )
-        norm = np.linalg.norm(a)
-        cosine = a @ b / (norm * np.linalg.norm(b))
-        rows.append((name, np.linalg.norm(b - a) / norm, cosine))
+        if added:
+            old, new = (np.concatenate([k[i].numpy().ravel() for i in added]) for k in kernels)
+            old, new = old.astype(np.float64), new.astype(np.float64)
+            norm = np.linalg.norm(old)
+            cosine = old @ new / (norm * np.linalg.norm(new))
+            rows.append((name, np.linalg.norm(new - old) / norm, cosine))
     return pd.DataFrame(rows, columns=["layer", "relative_change", "cosine"])
 
 

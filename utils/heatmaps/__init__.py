@@ -2,21 +2,13 @@
 
 from utils.heatmaps.baselines import BASELINES, baseline_maps, baseline_networks
 from utils.heatmaps.insertion import curve_areas, insertion_deletion
-from utils.heatmaps.maps import DeadMaps, explain, explain_layers, stream
+from utils.heatmaps.maps import DeadMaps, explain, explain_by_outcome, explain_layers, stream
 from utils.heatmaps.methods import METHODS, Method
-from utils.heatmaps.outcomes import explain_by_outcome
 from utils.heatmaps.pointing import MEASURES, annotated, compare_with_baselines, measure_networks
-from utils.heatmaps.sanity import (
-    FULLY_RANDOM,
-    OTHER_PATCH,
-    cascading_randomisation,
-    check_patches,
-    stability,
-)
+from utils.heatmaps.sanity import OTHER_PATCH, cascading_randomisation, check_patches, stability
 
 __all__ = [
     "BASELINES",
-    "FULLY_RANDOM",
     "MEASURES",
     "METHODS",
     "OTHER_PATCH",

@@ -1,23 +1,17 @@
 """What the heat maps of a finetuned network are compared with: other maps and other networks."""
 
+from collections import namedtuple
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from utils.heatmaps.maps import scaled
 from utils.networks import Model, evaluate, linear_probe
 from utils.patches import PatchSet
 from utils.patches.images import haematoxylin
 
-
-class Baseline(NamedTuple):
-    """Title and matplotlib style of a baseline map in figures."""
-
-    title: str
-    style: dict[str, str]
-
-
+Baseline = namedtuple("Baseline", ["title", "style"])  # of a baseline map in figures
 BASELINES = {
     "haematoxylin": Baseline(
         "haematoxylin map", {"color": "#56b4e9", "marker": "P", "linestyle": "--"}
@@ -41,29 +35,21 @@ def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]
     Returns
     -------
     dict of str to array, (N, H, W), float32 in [0, 1]
-        ``uniform``; ``centre``, a Gaussian with a deviation of a quarter of the patch; ``random``
-        positions, a new draw for each patch, as coarse as nuclei; and ``haematoxylin``, the stain's
-        density after Ruifrok and Johnston (2001), slightly smoothed.
+        ``uniform``; ``centre``, a Gaussian; ``random``, smoothed noise as coarse as nuclei; and
+        ``haematoxylin``, the stain's density after Ruifrok and Johnston (2001), smoothed.
     """
     count, height, width = images.shape[:3]
-    y, x = (np.linspace(-2, 2, side) for side in (height, width))
+    y, x = (np.linspace(-2, 2, side) for side in (height, width))  # in standard deviations
     centre = np.exp(-(y[:, None] ** 2 + x**2) / 2)
     noise = np.random.default_rng(seed).normal(size=(count, height, width))
     random = [cv2.GaussianBlur(draw, (0, 0), width / 20) for draw in noise]
     stain = [cv2.GaussianBlur(haematoxylin(image), (0, 0), 2) for image in images]
-
-    def scaled(maps) -> np.ndarray:
-        maps = np.float32(maps)
-        maps = maps - maps.min(axis=(1, 2), keepdims=True)
-        peaks = maps.max(axis=(1, 2), keepdims=True)
-        return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
-
-    return {
-        "uniform": np.ones((count, height, width), np.float32),
-        "centre": scaled(np.broadcast_to(centre, (count, height, width))),
-        "random": scaled(random),
-        "haematoxylin": scaled(stain),
-    }
+    maps = {"uniform": np.ones((count, height, width), np.float32)}
+    centres = np.broadcast_to(centre, (count, height, width))
+    for name, values in (("centre", centres), ("random", random), ("haematoxylin", stain)):
+        values = np.float32(values)
+        maps[name] = scaled(values - values.min(axis=(1, 2), keepdims=True))
+    return maps
 
 
 def baseline_networks(
@@ -79,20 +65,16 @@ def baseline_networks(
     ----------
     networks : mapping of str to Model
         ``pretrained``, ``finetuned`` and ``random``, as from `load_networks`.
-    training : PatchSet or None
-        Patches that the finetuned network was trained on, to which the heads are fitted; None if
-        unknown.
-    held_out : PatchSet
-        Patches on which the AUC is computed.
+    training, held_out : PatchSet
+        Patches to which the heads are fitted (None if unknown), and whose AUC is computed.
     once : callable
         Calls ``once(function, *arguments)``, such as `Run.once`, which keeps results.
 
     Returns
     -------
-    networks : dict of str to Model
-        ``finetuned`` and, unless `training` is None, ``pretrained`` and ``random`` with heads.
-    auc : dict of str to float
-        Area under the ROC curve of the networks with linear heads.
+    dict of str to Model, dict of str to float
+        ``finetuned`` and, unless `training` is None, ``pretrained`` and ``random``; and the area
+        under the ROC curve of the latter.
     """
     with_heads, auc = {"finetuned": networks["finetuned"]}, {}
     for name in () if training is None else ("pretrained", "random"):

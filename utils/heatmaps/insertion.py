@@ -6,7 +6,7 @@ import pandas as pd
 from sklearn.metrics import auc
 
 from utils.heatmaps.maps import Maps
-from utils.heatmaps.pointing import check_masks
+from utils.heatmaps.pointing import check_maps
 from utils.networks import Model
 from utils.patches import PatchSet
 from utils.progress import progress_bar
@@ -24,15 +24,13 @@ def insertion_deletion(
 ) -> pd.DataFrame:
     """Insert and delete pixels in the order of each map (Petsiuk et al. 2018).
 
-    Insertion starts from, and deletion ends at, a patch without nuclei. The curves say little where
-    the network gives that patch (the share 0 of insertion) the probability of the whole patch.
+    The curves say little where a patch without nuclei, with which insertion starts and deletion
+    ends, has the probability of the whole patch.
 
     Parameters
     ----------
-    model : Model
-        A classifier of tumor.
-    patches : PatchSet
-        Patches of the maps.
+    model, patches : Model and PatchSet
+        A classifier of tumor, and the patches of the maps.
     maps : mapping of str to array, (N, H, W)
         Heat maps by method.
     target : str
@@ -40,8 +38,7 @@ def insertion_deletion(
     steps : int
         Number of equal shares of the area.
     fill : str
-        Replacement of pixels: ``mean``, the patch's mean colour, or ``blur``, the patch blurred
-        until its nuclei are gone.
+        Replacement of pixels: ``mean``, the patch's mean colour, or ``blur``, the blurred patch.
     seed : int
         Seed of the order of pixels with equal values, such as all of a map of zeros.
 
@@ -58,26 +55,23 @@ def insertion_deletion(
         means = np.round(images.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
         empty = np.broadcast_to(means, images.shape)
     else:
-        spread = images.shape[1] / 10
+        spread = images.shape[1] / 10  # nuclei are gone
         empty = np.stack([cv2.GaussianBlur(image, (0, 0), spread) for image in images])
     shares = np.linspace(0, 1, steps + 1)
     ties = np.random.default_rng(seed).random((len(images), images[0, ..., 0].size))
     predicted = []
     for heat in progress_bar(maps.values(), desc="insert and delete", unit="map"):
-        check_masks(heat, np.zeros(images.shape[:3], bool))
+        check_maps(heat, patches)
         order = np.lexsort((ties, -heat.reshape(len(heat), -1)), axis=1)
         rank = np.argsort(order, axis=1).reshape(*heat.shape, 1) / heat[0].size
         for inside, outside in ((images, empty), (empty, images)):
             mixtures = [np.where(rank < share, inside, outside) for share in shares]
             predicted.append(model.predict(np.concatenate(mixtures)))
     probability = np.concatenate(predicted)
-    index = pd.MultiIndex.from_product(
-        [maps, ["insertion", "deletion"], shares, range(len(images))],
-        names=["method", "curve", "share", "patch"],
-    )
-    table = pd.DataFrame(
-        {"probability": probability if target == "tumor" else 1 - probability}, index=index
-    ).reset_index()
+    levels = [maps, ["insertion", "deletion"], shares, range(len(images))]
+    index = pd.MultiIndex.from_product(levels, names=["method", "curve", "share", "patch"])
+    table = index.to_frame(index=False)
+    table["probability"] = probability if target == "tumor" else 1 - probability
     return table.assign(group=patches.groups[table["patch"]])
 
 
@@ -92,8 +86,8 @@ def curve_areas(curves: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per patch and method. A good map has a large ``insertion``, a small ``deletion`` and
-        a large ``difference``.
+        One row per patch and method: ``insertion`` (large for a good map), ``deletion`` (small) and
+        their ``difference``.
     """
     keys = ["method", "patch", "group"]
     areas = curves.groupby([*keys, "curve"], sort=False)[["share", "probability"]].apply(

@@ -5,6 +5,8 @@ All methods and layers come from one forward and one backward pass.
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import cv2
@@ -13,16 +15,22 @@ import tensorflow as tf
 
 from utils.heatmaps.methods import METHODS, Method
 from utils.networks import INPUT, Model
+from utils.patches import PatchSet
 
-TARGETS = ("tumor", "normal")
-SCORES = ("logit", "probability")
 MODIFIERS = {"relu": tf.nn.relu, "absolute": tf.abs, "negate": lambda m: tf.nn.relu(-m)}
-Maps = Mapping[str, np.ndarray]  # heat maps, (N, H, W), by method
 INTERPOLATIONS = {
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
     "nearest": cv2.INTER_NEAREST,
 }
+CHOICES = {
+    "methods": METHODS,
+    "target": ("tumor", "normal"),
+    "score": ("logit", "probability"),
+    "modifier": MODIFIERS,
+    "interpolation": INTERPOLATIONS,
+}
+Maps = Mapping[str, np.ndarray]  # heat maps, (N, H, W), by method
 
 
 class DeadMaps(UserWarning):
@@ -30,10 +38,23 @@ class DeadMaps(UserWarning):
 
 
 class HeatMapBatch(NamedTuple):
-    """Heat maps of some patches, ``(n, H, W)``, by layer and method, and log-odds of tumor."""
+    """Heat maps of n patches, ``(n, H, W)``, by layer and method, and log-odds of tumor, (n,)."""
 
     maps: dict[str, dict[str, np.ndarray]]
     logit: np.ndarray
+
+
+@dataclass(frozen=True)
+class ExplainedPatches:
+    """Heat maps of n patches of one class, which is the target, and outcome."""
+
+    class_name: str
+    outcome: str  # correct or wrong
+    count: int  # of all patches of this class and outcome, from which the n are drawn
+    index: np.ndarray  # (n,), among all patches
+    patches: PatchSet
+    probability: np.ndarray  # (n,), of tumor
+    maps: dict[str, np.ndarray]  # (n, H, W), by method
 
 
 def explain(
@@ -54,8 +75,7 @@ def explain(
     images : array, (N, H, W, 3), uint8
         Patches.
     methods : sequence of str
-        Names in `METHODS`, by default those of the paper. Maps of methods of the input
-        (``saliency``) do not depend on the layer.
+        Names in `METHODS`; maps of methods of the input (``saliency``) do not depend on the layer.
     layer : str, optional
         Analysis layer, by default the backbone's last one with spatial extent.
     target : str
@@ -87,10 +107,8 @@ def explain_layers(
 
     Parameters
     ----------
-    model, images, methods, target, **options
-        As in `explain`.
-    layers : sequence of str
-        Analysis layers with spatial extent.
+    model, images, layers, methods, target, **options
+        As in `explain`, but for several layers.
 
     Returns
     -------
@@ -99,26 +117,25 @@ def explain_layers(
     """
     batches = stream(model, images, layers, methods=methods, target=target, **options)
     maps_of_batches, logits = zip(*batches, strict=True)
-    against = np.concatenate(logits) < 0 if target == "tumor" else np.concatenate(logits) > 0
+    against = np.concatenate(logits) * (1 if target == "tumor" else -1) < 0
     reason = f"no position is evidence for {target}"
     if options.get("modifier", "relu") != "relu":
         reason = f"no position passes modifier={options['modifier']!r}"
     if options.get("score") == "probability":
         reason += ", or the probability is saturated and has no gradient"
     by_layer: dict[str, dict[str, np.ndarray]] = {layer: {} for layer in layers}
-    for layer in layers:
-        for name in methods:
-            maps = np.concatenate([batch[layer][name] for batch in maps_of_batches])
-            dead = maps.max(axis=(1, 2)) == 0
-            if dead.any():
-                warnings.warn(
-                    f"{model.title}: {dead.sum()} of {len(maps)} {name} maps of {layer} are all "
-                    f"zero: {reason}. {np.sum(dead & against)} of these patches are not "
-                    f"classified as {target}.",
-                    DeadMaps,
-                    stacklevel=2,
-                )
-            by_layer[layer][name] = maps
+    for layer, name in product(layers, methods):
+        maps = np.concatenate([batch[layer][name] for batch in maps_of_batches])
+        dead = maps.max(axis=(1, 2)) == 0
+        if dead.any():
+            warnings.warn(
+                f"{model.title}: {dead.sum()} of {len(maps)} {name} maps of {layer} are all zero: "
+                f"{reason}. {np.sum(dead & against)} of these patches are not classified as "
+                f"{target}.",
+                DeadMaps,
+                stacklevel=2,
+            )
+        by_layer[layer][name] = maps
     return by_layer
 
 
@@ -145,71 +162,100 @@ def stream(
     score : str
         ``logit``, or ``probability``, whose gradient vanishes where the network is confident.
     modifier : str
-        Transformation of the map of a layer: ``relu`` keeps evidence for the target, ``negate``
-        evidence against it (Grad-CAM only), ``absolute`` both.
+        Evidence that is kept: ``relu`` for, ``negate`` against the target, or ``absolute`` both.
     interpolation : str
-        From the layer's resolution to the patch's: ``linear``, ``cubic`` or ``nearest``. It assumes
-        that the layer's positions are spread evenly over the patch, which holds only approximately
-        for convolutions without padding.
+        ``linear``, ``cubic`` or ``nearest``, as if positions were spread evenly over the patch.
     batch_size : int
         Patches per pass; the maps do not depend on it.
 
     Yields
     ------
     HeatMapBatch
-        ``maps`` by layer and method, ``(n, H, W)``, float32 in [0, 1], and ``logit``, ``(n,)``, the
-        log-odds of tumor, whatever the target.
+        ``maps`` by layer and method, float32 in [0, 1], and ``logit``, the log-odds of tumor.
     """
-    layers, chosen = _check_options(layers, methods, target, score, modifier, interpolation)
+    options = {"target": target, "score": score, "modifier": modifier}
+    _check_options(layers, methods, interpolation=interpolation, **options)
     model.check_spatial(layers)
     batches = model.map(
         _coarse_maps,
-        *(layers, chosen, target, score, modifier),
+        *(tuple(layers), tuple(METHODS[name] for name in methods), target, score, modifier),
         images=images,
         batch_size=batch_size,
         description="explain",
     )
+    size, flag = images.shape[2:0:-1], INTERPOLATIONS[interpolation]
     for coarse, logit in batches:
-        maps = {
-            layer: {
-                name: _fine(heat.numpy(), images.shape[1:3], interpolation)
-                for name, heat in by_method.items()
-            }
-            for layer, by_method in coarse.items()
-        }
+        maps: dict[str, dict[str, np.ndarray]] = {layer: {} for layer in layers}
+        for layer, name in product(layers, methods):
+            heat = coarse[layer][name].numpy()
+            fine = np.stack([cv2.resize(each, size, interpolation=flag) for each in heat])
+            maps[layer][name] = scaled(np.maximum(fine, 0))  # cubic interpolation overshoots
         yield HeatMapBatch(maps, logit.numpy())
 
 
-def _check_options(
-    layers: Sequence[str],
-    methods: Sequence[str],
-    target: str,
-    score: str,
-    modifier: str,
-    interpolation: str,
-) -> tuple[tuple[str, ...], tuple[Method, ...]]:
-    """Raise ValueError unless the options exist and go together; return layers and methods."""
+def explain_by_outcome(
+    model: Model,
+    patches: PatchSet,
+    probability: np.ndarray,
+    per_class: int,
+    *,
+    seed: int = 0,
+    **options,
+) -> list[ExplainedPatches]:
+    """Draw patches of each class, correctly and wrongly classified ones apart, and explain them.
+
+    Parameters
+    ----------
+    model, patches : Model and PatchSet
+        A classifier of tumor, and the patches to draw from.
+    probability : array, (N,)
+        Probability of tumor, from `Model.predict`.
+    per_class, seed : int
+        Largest number of patches per class and outcome, and seed of the draw.
+    **options
+        As in `explain`; the target is the class of the patches.
+
+    Returns
+    -------
+    list of ExplainedPatches
+        One for each class and outcome that has patches.
+    """
+    right = (probability >= 0.5) == (patches.labels == 1)
+    explained = []
+    for label, name in enumerate(patches.class_names):
+        for outcome, of_outcome in {"correct": right, "wrong": ~right}.items():
+            chosen = np.flatnonzero(of_outcome & (patches.labels == label))
+            if not len(chosen):
+                continue
+            index = chosen[patches.select(chosen).sample_indices(per_class, seed=seed)]
+            drawn = patches.select(index)
+            maps = explain(model, drawn.images, target=name, **options)
+            explained.append(
+                ExplainedPatches(name, outcome, len(chosen), index, drawn, probability[index], maps)
+            )
+    return explained
+
+
+def _check_options(layers: Sequence[str], methods: Sequence[str], **options: str) -> None:
+    """Raise ValueError unless the options exist and go together."""
     for name, value in (("methods", methods), ("layers", layers)):
         if isinstance(value, str) or not len(value):
             raise ValueError(f"{name} is {value!r}; expected a list of names.")
-    choices = [("methods", method, METHODS) for method in methods]
-    choices += [("target", target, TARGETS), ("score", score, SCORES)]
-    choices += [("modifier", modifier, MODIFIERS), ("interpolation", interpolation, INTERPOLATIONS)]
-    for name, value, known in choices:
-        if value not in known:
-            raise ValueError(f"{name}: {value!r} is unknown; expected one of {', '.join(known)}.")
+    for name, value in [*(("methods", method) for method in methods), *options.items()]:
+        if value not in CHOICES[name]:
+            known = ", ".join(CHOICES[name])
+            raise ValueError(f"{name}: {value!r} is unknown; expected one of {known}.")
     for name in methods:
-        if modifier == "negate" and not METHODS[name].signed:
+        if options["modifier"] == "negate" and not METHODS[name].signed:
             raise ValueError(f"{name} has no evidence against a target: explain the other target.")
-        if score == "probability" and not METHODS[name].of_probability:
+        if options["score"] == "probability" and not METHODS[name].of_probability:
             raise ValueError(f"{name} is derived for the exponential of the logit: take logit.")
-    return tuple(layers), tuple(METHODS[name] for name in methods)
 
 
 def _coarse_maps(
     model: Model,
-    layers: tuple[str, ...],
-    methods: tuple[Method, ...],
+    layers: Sequence[str],
+    methods: Sequence[Method],
     target: str,
     score: str,
     modifier: str,
@@ -220,29 +266,22 @@ def _coarse_maps(
     def value(logit: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(sign * logit) if score == "probability" else sign * logit
 
-    of_input = (INPUT,) if any(method.of == "input" for method in methods) else ()
-    forward_and_backward = model.activations_and_gradients((*layers, *of_input), value)
+    of_input = [INPUT] if any(method.of == "input" for method in methods) else []
+    forward_and_backward = model.activations_and_gradients([*layers, *of_input], value)
 
     def coarse(batch: tf.Tensor) -> tuple[dict[str, dict[str, tf.Tensor]], tf.Tensor]:
         activations, gradients, logit = forward_and_backward(batch)
-
-        def map_of(method: Method, layer: str) -> tf.Tensor:
-            if method.of == "input":
-                return method.formula(activations[INPUT], gradients[INPUT])
-            return MODIFIERS[modifier](method.formula(activations[layer], gradients[layer]))
-
-        by_layer = {
-            layer: {method.name: map_of(method, layer) for method in methods} for layer in layers
-        }
-        return by_layer, logit
+        maps: dict[str, dict[str, tf.Tensor]] = {layer: {} for layer in layers}
+        for layer, method in product(layers, methods):
+            source = INPUT if method.of == "input" else layer
+            heat = method.formula(activations[source], gradients[source])
+            maps[layer][method.name] = heat if source == INPUT else MODIFIERS[modifier](heat)
+        return maps, logit
 
     return coarse
 
 
-def _fine(coarse: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    """Upsample maps, ``(n, h, w)``, to height and width, and divide each by its maximum."""
-    flag = INTERPOLATIONS[interpolation]
-    resized = [cv2.resize(heat, size[::-1], interpolation=flag) for heat in coarse]
-    positive = np.maximum(np.stack(resized), 0)  # cubic interpolation overshoots
-    peaks = positive.max(axis=(1, 2), keepdims=True)
-    return np.divide(positive, peaks, out=np.zeros_like(positive), where=peaks > 0)
+def scaled(maps: np.ndarray) -> np.ndarray:
+    """Divide each map, ``(n, H, W)``, by its maximum; maps of zeros stay as they are."""
+    peaks = maps.max(axis=(1, 2), keepdims=True)
+    return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)

@@ -1,9 +1,9 @@
 """Where heat maps point: measures against the masks of neoplastic nuclei."""
 
 import warnings
+from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,7 @@ from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 from utils.progress import progress_bar
 from utils.statistics import intervals
 
-
-class Measure(NamedTuple):
-    """Title of a measure of heat maps, and unit of its values."""
-
-    title: str
-    unit: str
-
-
+Measure = namedtuple("Measure", ["title", "unit"])
 MEASURES = {
     "pointing": Measure("pointing game: maximum in a neoplastic nucleus", "share of patches"),
     "energy_ratio": Measure(
@@ -36,22 +29,13 @@ MEASURES = {
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Tell whether the maximum of each map lies in its mask (Zhang et al. 2018), ``(N,)``.
-
-    Where several pixels share the maximum, the share of them inside: a constant map gets the mask's
-    share of the area.
-    """
-    check_masks(maps, masks)
+    """Return the share of each map's highest pixels in its mask (Zhang et al. 2018)."""
     highest = maps == maps.max(axis=(1, 2), keepdims=True)
     return (highest & masks).sum(axis=(1, 2)) / highest.sum(axis=(1, 2))
 
 
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Compute the share of each map's sum in its mask, NaN for zeros (Wang et al. 2020), ``(N,)``.
-
-    A uniform map gets the mask's share of the area.
-    """
-    check_masks(maps, masks)
+    """Return the share of each map's sum in its mask, NaN for zeros (Wang et al. 2020)."""
     total = maps.sum(axis=(1, 2), dtype=np.float64)
     inside = np.where(masks, maps, 0).sum(axis=(1, 2), dtype=np.float64)
     return np.divide(inside, total, out=np.full(len(maps), np.nan), where=total > 0)
@@ -60,18 +44,14 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def average_precision(
     maps: np.ndarray, masks: np.ndarray, among: np.ndarray | None = None
 ) -> np.ndarray:
-    """Measure each map as a detector of its mask's pixels, among all or some pixels, ``(N,)``.
-
-    NaN where the pixels that count are all inside, or all outside.
-    """
-    check_masks(maps, masks)
+    """Measure each map as a detector of its mask, NaN where all or no pixels are inside."""
     among = np.ones_like(masks) if among is None else among
-    precision = []
-    for heat, inside, counted in zip(maps, masks, among, strict=True):
+    precision = np.full(len(maps), np.nan)
+    for index, (heat, inside, counted) in enumerate(zip(maps, masks, among, strict=True)):
         truth = inside[counted]
-        mixed = truth.any() and not truth.all()
-        precision.append(average_precision_score(truth, heat[counted]) if mixed else np.nan)
-    return np.array(precision)
+        if truth.any() and not truth.all():
+            precision[index] = average_precision_score(truth, heat[counted])
+    return precision
 
 
 def annotated(patches: PatchSet, *, least: float = 0.02) -> PatchSet:
@@ -79,10 +59,8 @@ def annotated(patches: PatchSet, *, least: float = 0.02) -> PatchSet:
 
     Parameters
     ----------
-    patches : PatchSet
-        Patches with `masks`.
-    least : float
-        Smallest share of neoplastic area, in [0, 1].
+    patches, least : PatchSet and float
+        Patches with `masks`, and the smallest share of neoplastic area, in [0, 1].
 
     Returns
     -------
@@ -99,40 +77,14 @@ def annotated(patches: PatchSet, *, least: float = 0.02) -> PatchSet:
     return patches.select(chosen)
 
 
-def network_maps(
-    networks: Mapping[str, Model],
-    images: np.ndarray,
-    layers: Sequence[str],
-    *,
-    methods: Sequence[str] | None = None,
-) -> dict[tuple[str, str, str], np.ndarray]:
-    """Explain the tumor evidence of several networks, by network, method and layer.
-
-    Methods of the input have the layer ``input``, once per network.
-    """
-    methods = list(METHODS) if methods is None else methods
-    maps = {}
-    for network, model in networks.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeadMaps)  # dead maps are counted in the table
-            by_layer = explain_layers(model, images, layers, methods=methods)
-        for layer, by_method in by_layer.items():
-            for method, heat in by_method.items():
-                source = layer if METHODS[method].of == "layer" else "input"
-                maps[network, method, source] = heat
-    return maps
-
-
 def localization_table(
     maps: Mapping[tuple[str, str, str], np.ndarray], patches: PatchSet
 ) -> pd.DataFrame:
-    """Measure maps, by network, method and layer, against the neoplastic nuclei of their patches.
-
-    Network and layer are ``""`` for baseline maps. For the table see `measure_networks`.
-    """
+    """Measure maps, by network, method and layer, as `measure_networks` does."""
     neoplastic, nuclei = patches.masks == NEOPLASTIC, patches.masks > 0
     tables = []
     for key, heat in progress_bar(maps.items(), desc="measure", unit="map"):
+        check_maps(heat, patches)
         columns = dict(zip(("network", "method", "layer"), key, strict=True))
         columns |= {"patch": np.arange(len(patches)), "group": patches.groups}
         columns["pointing"] = pointing_game(heat, neoplastic)
@@ -152,23 +104,28 @@ def measure_networks(
 
     Parameters
     ----------
-    networks : mapping of str to Model
-        Networks by name.
-    patches : PatchSet
-        Patches from `annotated`.
+    networks, patches : mapping of str to Model, and PatchSet
+        Networks by name, and patches from `annotated`.
     layers : sequence of str
-        Analysis layers.
+        Analysis layers; methods of the input have the layer ``input``.
     seed : int
         Seed of the random maps.
 
     Returns
     -------
     DataFrame
-        One row per map and patch: ``network``, ``method``, ``layer`` (network and layer are ``""``
-        for baseline maps), ``patch``, ``group``, one column per measure, see `MEASURES`, and
-        ``dead``, 1 where the map is all zeros. It counts as a uniform map.
+        One row per map and patch: ``network`` and ``layer`` (``""`` for baseline maps), ``method``,
+        ``patch``, ``group``, the `MEASURES`, and ``dead``, 1 for a map of zeros, which counts as a
+        uniform map.
     """
-    maps = network_maps(networks, patches.images, layers)
+    maps = {}
+    for network, model in networks.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeadMaps)  # dead maps are counted in the table
+            by_layer = explain_layers(model, patches.images, layers, methods=list(METHODS))
+        for layer, (name, method) in product(layers, METHODS.items()):
+            source = layer if method.of == "layer" else "input"
+            maps[network, name, source] = by_layer[layer][name]
     baselines = baseline_maps(patches.images, seed=seed)
     maps |= {("", name, ""): heat for name, heat in baselines.items()}
     return localization_table(maps, patches)
@@ -186,19 +143,15 @@ def compare_with_baselines(
     ----------
     table : DataFrame
         Table from `measure_networks`.
-    network : str
-        Network whose maps are compared: with baseline maps, and with the same method and layer of
-        every other network.
-    methods : sequence of str
-        Methods that are compared.
+    network, methods : str and sequence of str
+        Maps that are compared, with baseline maps and with the same map of every other network.
 
     Returns
     -------
     DataFrame
-        One row per method, layer, measure and ``baseline``: the ``mean``, the ``baseline_mean``
-        and the share of its maps that are dead (``baseline_dead``), the ``difference`` and its
-        interval ``low`` to ``high`` over groups, with a level of 95 % for all methods and layers of
-        a measure together (Bonferroni).
+        One row per method, layer, measure and ``baseline``: ``mean``, ``baseline_mean``, the share
+        of dead baseline maps (``baseline_dead``), and the ``difference`` with its interval ``low``
+        to ``high`` over groups, of 95 % for all maps of a measure together (Bonferroni).
     """
     keys = ["network", "method", "layer"]
     by_map = dict(iter(table.set_index("patch").groupby(keys, sort=False)))
@@ -219,10 +172,8 @@ def compare_with_baselines(
     return pd.DataFrame(rows, columns=[*columns, "difference", "low", "high"])
 
 
-def check_masks(maps: np.ndarray, masks: np.ndarray) -> None:
-    """Raise ValueError unless maps and masks fit each other."""
-    if maps.shape != masks.shape or masks.dtype != bool:
-        raise ValueError(
-            f"maps have the shape {maps.shape}, masks {masks.shape} and {masks.dtype}; expected "
-            "the same shape, (N, H, W), and bool."
-        )
+def check_maps(maps: np.ndarray, patches: PatchSet) -> None:
+    """Raise ValueError unless there is one map per patch, of the patch's size."""
+    if maps.shape != patches.images.shape[:3]:
+        shapes = f"maps have the shape {maps.shape}, patches {patches.images.shape[:3]}"
+        raise ValueError(f"{shapes}; expected the same shape, (N, H, W).")

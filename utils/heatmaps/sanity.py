@@ -31,25 +31,22 @@ def cascading_randomisation(
 
     Parameters
     ----------
-    model : Model
-        Network that is copied, not changed.
-    patches : PatchSet
-        Patches of at least two groups.
+    model, patches : Model and PatchSet
+        Network, which is copied, and patches of at least two groups.
     explain : callable
         Function from a model and images to maps by method.
     layers : sequence of str
-        Analysis layers from input to output. What follows each of them is randomised in turn, first
-        behind the last one (the head), and in the end the whole network.
+        Analysis layers from input to output; what follows each is randomised, the last one first.
     seed : int
         Seed of the random weights.
 
     Returns
     -------
     DataFrame
-        One row per ``method``, ``kept_up_to`` (the last layer that kept its weights, or
-        `FULLY_RANDOM`) and ``patch``, with its ``group`` and the ``spearman`` correlation and
-        ``ssim`` of its map with the original one; for `OTHER_PATCH`, of the original maps of
-        patches of two groups. NaN where one of the maps is constant, such as all zeros.
+        One row per ``method``, ``kept_up_to`` (the last layer that kept its weights, or ``none``)
+        and ``patch``, with its ``group`` and the ``spearman`` correlation and ``ssim`` of its map
+        with the original one, or for `OTHER_PATCH` of the original maps of patches of two groups;
+        NaN where one of the maps is constant.
     """
     original = explain(model, patches.images)
     randomised = replace(model.copy(), weights="randomised", origin="", sha256="")
@@ -78,10 +75,8 @@ def stability(
     ----------
     model, patches, explain
         As in `cascading_randomisation`.
-    jitter : float
-        Deviation of the factor on each stain's density.
-    seed : int
-        Seed of the factors.
+    jitter, seed : float and int
+        Deviation and seed of the factor on each stain's density.
 
     Returns
     -------
@@ -112,12 +107,12 @@ def similarity(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 
 def check_patches(patches: PatchSet) -> None:
-    """Raise ValueError unless there are tumor patches of at least two groups, to be compared.
+    """Raise ValueError unless there are tumor patches of at least two groups.
 
     Parameters
     ----------
     patches : PatchSet
-        Patches to explain.
+        Patches whose maps will be compared.
     """
     _of_another_group(patches.groups[patches.labels == 1])
 

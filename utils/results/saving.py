@@ -13,7 +13,7 @@ from utils.results.run import Results, Run
 
 if TYPE_CHECKING:  # the pages, which draw nothing, need no TensorFlow
     from utils.concepts.analysis import Analysis
-    from utils.heatmaps.outcomes import ExplainedPatches
+    from utils.heatmaps.maps import ExplainedPatches
 
 _COLUMNS = "method class prediction file source x y probability_tumor".split()
 
