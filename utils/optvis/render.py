@@ -36,12 +36,24 @@ def render_vis(
     thresholds: Sequence[int] = (512,),
     **options,
 ) -> np.ndarray:
-    """Render one image for each objective as `ascend` does, and return the images alone.
+    """Render one image for each objective, in batches that share one graph.
 
     Parameters
     ----------
-    model, objectives, param_f, transforms, optimizer, thresholds, **options
-        As in `ascend`.
+    model : Model
+        Network to visualise, which is left as it is.
+    objectives : Objective or sequence of Objective
+        What the images are to maximise.
+    param_f : callable, optional
+        Function that makes the `Image`, changed in place; by default Fourier images of 128 pixels.
+    transforms : sequence of Transform, optional
+        Random movements, empty for none; by default `transform.standard`.
+    optimizer : keras.optimizers.Optimizer, optional
+        Optimizer, whose state starts anew in each batch; by default Adam at 0.05, as in Lucid.
+    thresholds : sequence of int
+        Steps after which to keep the images.
+    **options
+        Options of `ascend`, and ``last_relus`` and ``dtype`` of `preparation.prepare_network`.
 
     Returns
     -------
@@ -64,39 +76,11 @@ def ascend(
     progress: bool = True,
     **preparation: str,
 ) -> Rendering:
-    """Render one image for each objective, in batches that share one graph.
+    """Render as `render_vis` does, and return the history of the objectives with the images.
 
-    An interrupt (Ctrl-C, Jupyter's stop) ends the ascent and returns the images of the completed
-    batches and of the current one as it stands.
-
-    Parameters
-    ----------
-    model : Model
-        Network to visualise, which is left as it is.
-    objectives : Objective or sequence of Objective
-        What the images are to maximise.
-    param_f : callable, optional
-        Makes the `Image`, with one image per objective; by default Fourier images of 128 pixels.
-        Its variables are left at the images that were reached.
-    transforms : sequence of Transform, optional
-        By default `transform.standard()`; an empty one for none.
-    optimizer : keras.optimizers.Optimizer, optional
-        By default Adam at 0.05, as in Lucid. Its state starts anew in each batch.
-    thresholds : sequence of int
-        Steps after which to keep the images.
-    seed : int
-        Seed of the transforms: the image at index i moves by the draws of seed ``seed + i``.
-    batch_size : int
-        Most images in a step. Images that depend on each other (`objectives.diversity`, shared
-        parts) are never separated.
-    progress : bool
-        Whether to show a progress bar.
-    **preparation : str
-        ``last_relus`` and ``dtype`` of `preparation.prepare_network`.
-
-    Returns
-    -------
-    Rendering
+    The image at index i moves by the draws of seed ``seed + i``. Images that depend on each other
+    (`objectives.diversity`, shared parts) are one batch, whatever its size. An interrupt (Ctrl-C,
+    Jupyter's stop) ends the ascent and returns the batches so far.
     """
     objectives = [objectives] if isinstance(objectives, Objective) else list(objectives)
     thresholds = sorted(set(thresholds))
@@ -111,18 +95,17 @@ def ascend(
     ascent = Ascent(
         model, objectives, images, move, optimizer, batch_size=batch_size, **preparation
     )
-    layers = "+".join(tabulation.layers(objectives)) or "image"
-    total, description = thresholds[-1] * len(ascent.batches), f"{len(objectives)} x {layers}"
-    with progress_bar(
-        total=total, desc=description, unit="step", disable=not progress, leave=False
-    ) as bar:
+    names = "+".join(tabulation.layers(objectives)) or "image"
+    labels = {"desc": f"{len(objectives)} x {names}", "unit": "step"}
+    total = thresholds[-1] * len(ascent.batches)
+    with progress_bar(total=total, disable=not progress, leave=False, **labels) as bar:
         return ascent.run(objectives, images, thresholds, seed=seed, tick=bar.update)
 
 
 class Ascent:
     """A compiled step of gradient ascent and the loop around it, for the arguments of `ascend`.
 
-    Tracing the step takes seconds, so that what varies is kept out of the graph: the numbers in the
+    Tracing takes seconds, so that what varies is kept out of the graph: the numbers in the
     objectives, the draws of the transforms, and the weights, which `load` exchanges.
     """
 
@@ -137,33 +120,30 @@ class Ascent:
         batch_size: int = BATCH_SIZE,
         **preparation: str,
     ):
+        _check(model, objectives, images, move)
         layers = tabulation.layers(objectives)
         self.traces = 0  # how often the graph has been traced
-        self._prepare = partial(prepare_network, layers=layers, **preparation)
+        self.batches = _batches(objectives, images, batch_size)  # indices of the images of each
         self._move, self._optimizer = move, optimizer
         self._preprocesses = model.preprocesses
-        self._kinds, rows = tabulation.tabulate(objectives)
-        _check(model, objectives, images, move)
-        self.batches = _batches(objectives, images, batch_size)  # indices of the images of each
+        self._kinds, table = tabulation.tabulate(objectives)
+        self._prepare = partial(prepare_network, layers=layers, **preparation)
         self._network = self._prepare(model) if layers else None
         count = len(self.batches[0])
         self._variables = [tf.Variable(variable[:count]) for variable in images.variables]
         optimizer.build(self._variables)
         self._optimizer_start = [variable.numpy() for variable in optimizer.variables]
-        self._step = self._compile(model, images, rows)
+        self._step = self._compile(model, images, table)
 
-    def _compile(self, model: Model, images: Image, rows: Sequence[tuple]) -> Callable:
+    def _compile(self, model: Model, images: Image, table: Sequence[dict]) -> Callable:
         """Make the function that takes a step and returns the objectives before it."""
         count = len(self.batches[0])
-        specs = [
-            tuple(tf.TensorSpec((None, *column.shape[1:]), column.dtype) for column in row)
-            for row in rows
-        ]
+        specs = tf.nest.map_structure(lambda c: tf.TensorSpec((None, *c.shape[1:]), c.dtype), table)
         # Preprocessing is affine, and cheaper as one product and one sum.
         black, white = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
 
         @tf.function(input_signature=[specs, tf.TensorSpec((count, self._move.numbers))])
-        def step(rows, uniform):
+        def step(table, uniform):
             self.traces += 1  # runs when the graph is traced, not when it is run
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self._variables)
@@ -172,7 +152,7 @@ class Ascent:
                 if self._network is not None:
                     moved = transform.apply(pixels, self._move, uniform)
                     activations |= self._network(moved * (white - black) + black, training=False)
-                value = tabulation.values(self._kinds, rows, activations, count)
+                value = tabulation.values(self._kinds, table, activations, count)
                 loss = -tf.reduce_sum(value)
             self._optimizer.apply(tape.gradient(loss, self._variables), self._variables)
             return value
