@@ -50,22 +50,6 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
     return lucid_model
 
 
-def _graph(network: keras.Model) -> keras.Model:
-    """Make a flat model with the output of each operation of a network, by its name."""
-    flat = flatten(network)
-    _check(flat)
-    outputs = {
-        operation.name: operation.output
-        for operation in flat.operations
-        # Without a number of channels, as after Flatten of an image of any size, none is shown.
-        if isinstance(operation.output, keras.KerasTensor)
-        and not isinstance(operation, keras.layers.InputLayer)
-        and len(operation.output.shape) > 1
-        and operation.output.shape[-1]
-    }
-    return keras.Model(flat.inputs[0], outputs)
-
-
 def _check(network: keras.Model) -> None:
     for layer in network.layers:
         if type(layer).__module__.partition(".")[0] != "keras":
@@ -106,8 +90,19 @@ def _zoo_names(operations: Mapping[str, keras.Operation]) -> dict[str, str]:
 
 def _freeze(network: keras.Model) -> tuple[tf1.GraphDef, dict[str, tuple[str, tf.Tensor]]]:
     """Make a constant graph, and map Keras' layer names to Lucid's name and the tensor."""
-    graph = _graph(network)
-    operations = {op.name: op for op in graph.operations if op.name in graph.output}
+    flat = flatten(network)
+    _check(flat)
+    outputs = {
+        operation.name: operation.output
+        for operation in flat.operations
+        # Without a number of channels, as after Flatten of an image of any size, none is shown.
+        if isinstance(operation.output, keras.KerasTensor)
+        and not isinstance(operation, keras.layers.InputLayer)
+        and len(operation.output.shape) > 1
+        and operation.output.shape[-1]
+    }
+    graph = keras.Model(flat.inputs[0], outputs)
+    operations = {op.name: op for op in graph.operations if op.name in outputs}
     zoo_names, layers = _zoo_names(operations), {}
 
     def forward(images):

@@ -49,14 +49,12 @@ def render(
         Objective of all images of the batch together.
     param_f : callable
         Function that makes images, such as ``partial(lucid.optvis.param.image, 128, batch=4)``.
-    steps : int
-        Number of steps of Adam.
+    steps, learning_rate : int, float
+        Number of steps of Adam, and its learning rate.
     seed : int
         Seed of everything random.
     transforms : sequence of callables, optional
         Transforms of ``lucid.optvis.transform``; by default its ``standard_transforms``.
-    learning_rate : float
-        Learning rate of Adam.
     description, progress : str, bool
         Label of the progress bar, and whether to show it.
 

@@ -136,8 +136,8 @@ class _LucidLoader(importlib.machinery.SourceFileLoader):
     def exec_module(self, module: types.ModuleType) -> None:
         module.__builtins__ = {**vars(builtins), "__import__": _import_for_lucid}
         super().exec_module(module)
-        if module.__name__ in _PATCHES:
-            _PATCHES[module.__name__](module)
+        if patch := _PATCHES.get(module.__name__):
+            patch(module)
 
 
 class _LucidFinder:

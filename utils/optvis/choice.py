@@ -20,12 +20,10 @@ def choose_channels(
     ----------
     responses : mapping of str to array, (N, C)
         Mean activation of each channel on N patches, by layer.
-    count : int
-        Number of channels per layer.
+    count, seed : int
+        Number of channels per layer, and seed of the draw.
     rule : str
         ``sample``: see `sample_channels`; ``highest``: those with the highest mean response.
-    seed : int
-        Seed of the draw.
 
     Returns
     -------

@@ -119,10 +119,8 @@ def complexity_by_layer(
     ----------
     table : DataFrame
         Table of `achieved`, with the same channels for each network.
-    resamples : int
-        Number of resamples of the channels.
-    seed : int
-        Seed of the resampling.
+    resamples, seed : int
+        Number of resamples of the channels, and their seed.
 
     Returns
     -------

@@ -58,14 +58,10 @@ def image(
         Size in pixels; square by default.
     batch : int
         Number of images.
-    sd : float
-        Standard deviation of the noise.
-    fft : bool
-        Whether to optimise Fourier coefficients instead of pixels.
-    decorrelate : bool
-        Whether to map through ImageNet's colour correlation, so that steps suit all colours alike.
-    decay : float
-        Power of the frequency by which Fourier coefficients are divided.
+    sd, decay : float
+        Deviation of the noise, and power of the frequency that divides Fourier coefficients.
+    fft, decorrelate : bool
+        Whether to optimise Fourier coefficients, not pixels, and to correlate colours as ImageNet.
     init : array, (H, W, 3) or (batch, H, W, 3), uint8 or float in [0, 1], optional
         Pictures to start from instead of noise, such as those of `perlin`.
     shared : bool
@@ -126,17 +122,13 @@ def perlin(
     Octaves have half the `cell`, pixels between random gradients, and half the amplitude each;
     `contrast` is the deviation from 0.5. Picture i is drawn from seed ``seed + i``.
     """
-    if cell < 2 ** (octaves - 1):
-        raise ValueError(
-            f"cell is {cell} pixels for {octaves} octaves; expected at least {2 ** (octaves - 1)}."
-        )
+    if cell < (smallest := 2 ** (octaves - 1)):
+        raise ValueError(f"cell is {cell} for {octaves} octaves; expected at least {smallest}.")
     pictures = []
     for number in range(seed, seed + batch):
-        generator = np.random.default_rng(number)
-        planes = sum(
-            _gradient_noise(height or width, width, cell / 2**octave, generator) / 2**octave
-            for octave in range(octaves)
-        )
+        draws, size = np.random.default_rng(number), (height or width, width)
+        scales = 2 ** np.arange(octaves)
+        planes = sum(_gradient_noise(*size, cell / scale, draws) / scale for scale in scales)
         pictures.append(0.5 + contrast * planes / planes.std())
     return np.clip(np.float32(pictures), 0, 1)
 
@@ -144,10 +136,7 @@ def perlin(
 def _check_init(init: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     init = np.asarray(init)
     if init.shape not in (shape, shape[1:]):
-        raise ValueError(
-            f"init has the shape {init.shape}; expected {shape[1:]} or {shape}: resize it, or "
-            "give its width, height and batch."
-        )
+        raise ValueError(f"init has the shape {init.shape}; expected {shape[1:]} or {shape}.")
     values = init / np.float32(255) if init.dtype == np.uint8 else init.astype(np.float32)
     if not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(

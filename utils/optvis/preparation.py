@@ -1,7 +1,4 @@
-"""A copy of the network, cut at the measured layers and simplified for fast gradients.
-
-The copy computes what the caller's network computes, which is left as it is.
-"""
+"""A copy of the network, cut at the measured layers, with batch normalisation folded for speed."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,8 +17,6 @@ def prepare_network(
     model: Model, layers: Sequence[str], *, last_relus: str = "redirected", dtype: str = "float32"
 ) -> keras.Model:
     """Copy a model up to the deepest of some layers or ``"logit"``, to outputs by name.
-
-    Batch normalisation after a convolution becomes part of it, which saves time and memory.
 
     Of the ReLUs between the last convolutions and the outputs, ``redirected`` ones pass, where they
     block all of an image's gradient, what would raise their input, so that channels inactive on
@@ -122,9 +117,7 @@ def _last_relus(network: keras.Model) -> set[str]:
 
 
 def _inputs(operation: keras.Operation) -> list:
-    if isinstance(operation, keras.layers.InputLayer):
-        return []
-    return operation.input if isinstance(operation.input, list) else [operation.input]
+    return keras.tree.flatten(operation.input)
 
 
 def _is(operation: keras.Operation, activation: Callable) -> bool:

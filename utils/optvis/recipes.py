@@ -118,12 +118,10 @@ def render_channels(
         Channel numbers, by layer.
     recipe : Recipe, optional
         Schedule of the ascent; by default `fast`.
-    size : int
-        Height and width of the images in pixels.
+    size, batch_size : int
+        Height and width of the images in pixels, and largest number of images in a step.
     seed : int
         Seed of the first image of each layer; the image at index i has ``seed + i``.
-    batch_size : int
-        Largest number of images in a step.
     dtype : str
         Precision of the network, ``float32`` or ``bfloat16``.
 

@@ -163,10 +163,10 @@ class Ascent:
         """Exchange the network for one of the same architecture; else do nothing, return False."""
         copy = self._prepare(model)
         same = architecture(copy) == architecture(self._network)
-        if not same or model.preprocesses != self._preprocesses:
-            return False
-        self._network.set_weights(copy.get_weights())
-        return True
+        same &= model.preprocesses == self._preprocesses
+        if same:
+            self._network.set_weights(copy.get_weights())
+        return same
 
     def run(
         self,
@@ -182,46 +182,43 @@ class Ascent:
 
         The objectives may differ from those compiled in numbers alone, the images in values alone.
         """
-        kinds, rows = tabulation.tabulate(objectives)
+        kinds, table = tabulation.tabulate(objectives)
         if kinds != self._kinds:
             raise ValueError("the objectives differ in kind from those this was compiled for.")
-        steps = thresholds[-1]
         values = [variable.numpy() for variable in images.variables]
         kept = np.zeros((len(thresholds), images.batch, *images.size, 3), np.float32)
-        history = np.full((steps, images.batch), np.nan, np.float32)
+        history = np.full((thresholds[-1], images.batch), np.nan, np.float32)
+        interrupted = False
         for batch in self.batches:
             indices = [batch if len(value) == images.batch else [0] for value in values]
             _assign(self._variables, [v[i] for v, i in zip(values, indices, strict=True)])
             _assign(self._optimizer.variables, self._optimizer_start)
-            numbers = tabulation.select(rows, batch)
-            interrupted = False
+            rows, done = tabulation.select(table, batch), batch.max() + 1
             try:
-                for step in range(1, steps + 1):
+                for step in range(1, len(history) + 1):
                     if rates is not None:
                         self._optimizer.learning_rate.assign(rates[step - 1])
-                    history[step - 1, batch] = self._take_step(numbers, seed + batch, step)
+                    history[step - 1, batch] = self._take_step(rows, seed + batch, step)
                     if step in thresholds:
                         kept[thresholds.index(step), batch] = images.render(self._variables)
                     tick()
             except KeyboardInterrupt:
                 interrupted = True
                 kept[np.searchsorted(thresholds, step) :, batch] = images.render(self._variables)
-            for value, variable, index in zip(values, self._variables, indices, strict=True):
-                value[index] = variable.numpy()
-            done = batch.max() + 1
-            if interrupted:
                 warnings.warn(
                     f"interrupted: returning {done} of {images.batch} images, the last "
-                    f"{len(set(batch))} of them after {step} of {steps} steps.",
+                    f"{len(set(batch))} of them after {step} of {len(history)} steps.",
                     stacklevel=2,
                 )
+            for value, variable, index in zip(values, self._variables, indices, strict=True):
+                value[index] = variable.numpy()
+            if interrupted:
                 break
         _assign(images.variables, values)
         return Rendering(kept[:, :done], history[:, :done])
 
-    def _take_step(self, numbers: Sequence[tuple], seeds: np.ndarray, step: int) -> np.ndarray:
-        """Take a step of one batch, and return the objectives before it."""
-        values = self._step(numbers, transform.draw(self._move, seeds, step)).numpy()
+    def _take_step(self, rows: Sequence[dict], seeds: np.ndarray, step: int) -> np.ndarray:
+        values = self._step(rows, transform.draw(self._move, seeds, step)).numpy()
         if not np.isfinite(values).all():
             raise FloatingPointError(
                 f"objectives {values} at step {step}, with learning rate "
@@ -237,10 +234,7 @@ def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
 
 
 def _batches(objectives: Sequence[Objective], images: Image, size: int) -> list[np.ndarray]:
-    """Indices of equally many images; where the last batch is short, its last image is repeated.
-
-    One shape for all batches, since another one would be traced anew.
-    """
+    """Indices of equally many images, to trace once: a short batch repeats its last image."""
     if images.shared or tabulation.couples(objectives):
         size = images.batch
     count = -(-images.batch // size)
@@ -266,6 +260,8 @@ def _check(
             f"{images.size[1]}, but {model.backbone.title} needs at least "
             f"{model.backbone.minimum_size}: take a larger image."
         )
-    network = model.submodel([name for name in layers if name != LOGIT], logit=LOGIT in layers)
+    names = [name for name in layers if name != LOGIT]
+    model.check_spatial(names)
+    network = model.submodel(names, logit=LOGIT in layers)
     shapes = network.compute_output_shape((1, height, width, 3))
     tabulation.check(objectives, {name: shape[1:] for name, shape in shapes.items()})

@@ -14,21 +14,16 @@ import tensorflow as tf
 Size = tuple[int, int]  # height and width, in pixels
 
 
-def _identity(uniform: tf.Tensor) -> tf.Tensor:
-    return tf.eye(3, batch_shape=tf.shape(uniform)[:1])
-
-
 @dataclass(frozen=True)
 class Transform:
-    """A random affine map.
-
-    `matrix` maps uniform numbers in [0, 1), ``(N, numbers)``, to matrices, ``(N, 3, 3)``, which map
-    x and y, in pixels from the centre of the output, to those from the centre of the input.
-    """
+    """A random affine map from x and y about the centre of the output to those of the input."""
 
     resize: Callable[[Size], Size]  # from the size of the input to that of the output
     numbers: int = 0  # random numbers per image
-    matrix: Callable[[tf.Tensor], tf.Tensor] = _identity
+    # From uniform numbers in [0, 1), (N, numbers), to matrices, (N, 3, 3).
+    matrix: Callable[[tf.Tensor], tf.Tensor] = lambda uniform: tf.eye(
+        3, batch_shape=uniform.shape[:1]
+    )
 
 
 def pad(pixels: int) -> Transform:
@@ -154,9 +149,7 @@ def _scale_gradient(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
     return images, gradient
 
 
-def _random_choice(
-    name: str, options: Sequence[float], matrix: Callable[[tf.Tensor], tf.Tensor]
-) -> Transform:
+def _random_choice(name: str, options: Sequence[float], matrix: Callable) -> Transform:
     if len(options) == 0:
         raise ValueError(f"{name} has nothing to choose from; expected at least one number.")
 
