@@ -85,12 +85,12 @@ def test_unsuitable_networks():
     channels_first = layers.Conv2D(2, 3, data_format="channels_first")(first)
     for network, message in (
         (keras.Model(image, Custom(name="mine")(image)), "'mine' is of the custom class Custom"),
-        (keras.Model([image, gray], [image, gray]), r"2 input\(s\)"),
+        (keras.Model([image, gray], [image, gray]), "with 2 inputs"),
         (keras.Model(gray, layers.Conv2D(2, 3)(gray)), r"\(None, 9, 9, 1\)"),
         (keras.Model(first, channels_first), "channels first"),
         (keras.Model(image, layers.Conv2D(3, 3, groups=3)(image)), "3 groups"),
-        (keras.Sequential([layers.Dense(1)]), "model is a Sequential"),
-        ("inceptionv3", "model is a str"),
+        (keras.Sequential([layers.Dense(1)]), "network is a Sequential"),
+        ("inceptionv3", "network is a str"),
     ):
         with pytest.raises(ValueError, match=message):
             to_lucid(network)

@@ -83,7 +83,7 @@ assert first.tobytes() == second.tobytes()
 
 @pytest.mark.parametrize("channels", [[], [8], [-1, 2]])
 def test_channels_out_of_range(model, channels):
-    with pytest.raises(ValueError, match="one or more of 0 to 7"):
+    with pytest.raises(ValueError, match="expected some of 0 to 7"):
         render_channels(model, "second", channels)
 
 

@@ -8,7 +8,7 @@ from utils.optvis import objectives, param, render
     ("objective", "size", "words"),
     [
         (lambda: objectives.channel("late", 6), 16, "channels 0 to 5"),
-        (lambda: objectives.channel("late", 1.5), 16, "channel of late is 1.5"),
+        (lambda: objectives.channel("late", 1.5), 16, "channel 1.5 of late"),
         (lambda: objectives.channel("latte", 0), 16, "Nearest: late"),
         (lambda: objectives.neuron("late", 0, x=4, y=0), 16, "x=4, y=0 lies outside.* 4 columns"),
         (lambda: objectives.direction("late", np.ones(3)), 16, "vector of 6 numbers"),

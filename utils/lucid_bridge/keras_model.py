@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,23 @@ from utils.networks.checkpoints import flatten
 
 
 def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
-    """Freeze a network into a Lucid model.
-
-    Weights are copied: further training does not affect the Lucid model. Training-only layers, such
-    as dropout, are left out, and batch normalisation uses its moving statistics.
+    """Freeze a copy of a network, as it computes in inference, into a Lucid model.
 
     Parameters
     ----------
     model : keras.Model or utils.networks.Model
-        A functional or sequential network of one RGB image, channels last.
+        Functional or sequential network of one RGB image, channels last.
     image_value_range : (low, high)
-        What the network expects for black and white, each a number or one number per channel.
-        Unused for a `utils.networks.Model`, which knows its own.
+        Values of black and white that a keras.Model expects: numbers, or arrays by channel.
 
     Returns
     -------
     lucid.modelzoo.vision_base.Model
-        Ready for all of ``lucid.optvis``. Its layers carry Keras' names; those of an InceptionV3
-        carry the names of Lucid's model zoo, and Keras' and the paper's short ones (``mixed5b``)
-        are accepted too.
+        Model for all of ``lucid.optvis``. Its layers carry Keras' names; those of an InceptionV3
+        carry those of Lucid's model zoo, Keras' and the paper's short ones (``mixed5b``) too.
     """
     network, backbone = getattr(model, "network", model), getattr(model, "backbone", None)
-    _check_network(network)
+    graph_def, layers = _freeze(network)
     name, (height, width), aliases = network.name, network.input_shape[1:3], {}
     if backbone is not None:
         name = f"{Path(model.weights).name}_{backbone.name}"
@@ -48,7 +43,6 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
         plain = np.ptp(low) == np.ptp(high) == 0
         image_value_range = (float(low[0]), float(high[0])) if plain else (low, high)
         aliases = {short: model.layer(short).name for short in backbone.layers}
-    graph_def, layers = _freeze(network)
     shape = [height, width, 3]
     lucid_model = _keras_model_class()(name, graph_def, layers, aliases, image_value_range, shape)
     if backbone is not None and model.sha256:
@@ -56,50 +50,48 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
     return lucid_model
 
 
-def _check_network(network: Any) -> None:
-    if not isinstance(network, keras.Model) or getattr(network, "inputs", None) is None:
-        raise ValueError(
-            f"model is a {type(network).__name__}; expected a functional or a built sequential "
-            "keras.Model, or what utils.networks.load_model returns: rebuild it as "
-            "keras.Model(inputs, outputs)."
-        )
-    shapes = [tuple(tensor.shape) for tensor in network.inputs]
-    for layer in _layers(network):
-        if type(layer).__module__.partition(".")[0] != "keras":
-            raise ValueError(
-                f"layer {layer.name!r} is of the custom class {type(layer).__name__}; expected "
-                "only layers of keras.layers: express it by those, or cut the network before it "
-                "with keras.Model(inputs, outputs)."
-            )
-        if getattr(layer, "data_format", None) == "channels_first":
-            raise ValueError(
-                f"layer {layer.name!r} is channels first (inputs: {shapes}); expected channels "
-                "last: rebuild the network with data_format='channels_last'."
-            )
-        if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
-            raise ValueError(
-                f"layer {layer.name!r} has {layer.groups} groups; expected 1, since TensorFlow "
-                "cannot differentiate a frozen grouped convolution: use DepthwiseConv2D where it "
-                "is the same, or cut the network before it with keras.Model(inputs, outputs)."
-            )
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
-        raise ValueError(
-            f"the network has {len(shapes)} input(s) of shape {shapes}; expected one RGB image of "
-            "shape (None, height, width, 3), channels last: wrap the network in a keras.Model "
-            "with this input."
-        )
-
-
-def _layers(network: keras.Model) -> Iterator[keras.Layer]:
+def _check(network: keras.Model) -> None:
     for layer in network.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
+        if type(layer).__module__.partition(".")[0] != "keras":
+            problem = f"is of the custom class {type(layer).__name__}"
+        elif getattr(layer, "data_format", None) == "channels_first":
+            problem = "is channels first"
+        elif isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
+            problem = f"has {layer.groups} groups, and no gradient once frozen"
+        else:
+            continue
+        raise ValueError(
+            f"layer {layer.name!r} {problem}; expected layers of keras.layers, channels last and "
+            "without groups: express it by those, or cut the network before it."
+        )
+    shape = network.inputs[0].shape
+    if len(shape) != 4 or shape[-1] != 3:
+        raise ValueError(
+            f"the input of the network has the shape {shape}; expected an RGB image, (None, "
+            "height, width, 3): wrap the network in a keras.Model with this input."
+        )
 
 
-def _graph(network: keras.Model) -> keras.Model:
-    """Make a flat model with the output of each operation of a network, by its name."""
+def _zoo_names(operations: Mapping[str, keras.Operation]) -> dict[str, str]:
+    """Map Keras' layer names to those of Lucid's model zoo, if the network is an InceptionV3.
+
+    The stem's activations are the first five: their names count on from earlier networks.
+    """
+    stem = [n for n, op in operations.items() if isinstance(op, keras.layers.Activation)][:5]
+    keras_names = [*stem, *(f"mixed{i}" for i in range(11)), "predictions"]
+    zoo = import_lucid().modelzoo.vision_models.InceptionV3_slim.layers
+    layers = {k: layer for k, layer in zip(keras_names, zoo, strict=False) if k in operations}
+    is_inception = "mixed0" in layers and all(
+        operations[name].output.shape[-1] == layer.depth or name == "predictions"
+        for name, layer in layers.items()  # the zoo's predictions have one class more
+    )
+    return {name: layer.name for name, layer in layers.items()} if is_inception else {}
+
+
+def _freeze(network: keras.Model) -> tuple[tf1.GraphDef, dict[str, tuple[str, tf.Tensor]]]:
+    """Make a constant graph, and map Keras' layer names to Lucid's name and the tensor."""
     flat = flatten(network)
+    _check(flat)
     outputs = {
         operation.name: operation.output
         for operation in flat.operations
@@ -109,40 +101,17 @@ def _graph(network: keras.Model) -> keras.Model:
         and len(operation.output.shape) > 1
         and operation.output.shape[-1]
     }
-    return keras.Model(flat.inputs[0], outputs)
-
-
-def _zoo_names(operations: Mapping[str, keras.Operation]) -> dict[str, str]:
-    """Map Keras' layer names to those of Lucid's model zoo, if the network is an InceptionV3.
-
-    The activations of the stem, a chain, are the first five of the graph. Their names do not
-    identify them, since Keras numbers them on from earlier networks of the process.
-    """
-    stem = [n for n, op in operations.items() if isinstance(op, keras.layers.Activation)][:5]
-    keras_names = [*stem, *(f"mixed{i}" for i in range(11)), "predictions"]
-    zoo = import_lucid().modelzoo.vision_models.InceptionV3_slim.layers
-    layers = {k: layer for k, layer in zip(keras_names, zoo, strict=False) if k in operations}
-    is_inception = "mixed0" in layers and all(
-        operations[name].output.shape[-1] == layer.depth
-        for name, layer in layers.items()
-        if name != "predictions"  # one class more in the model zoo
-    )
-    return {name: layer.name for name, layer in layers.items()} if is_inception else {}
-
-
-def _freeze(network: keras.Model) -> tuple[tf1.GraphDef, dict[str, tuple[str, tf.Tensor]]]:
-    """Make a constant graph, and map Keras' layer names to Lucid's name and the tensor."""
-    graph = _graph(network)
-    operations = {op.name: op for op in graph.operations if op.name in graph.output}
+    graph = keras.Model(flat.inputs[0], outputs)
+    operations = {op.name: op for op in graph.operations if op.name in outputs}
     zoo_names, layers = _zoo_names(operations), {}
 
     def forward(images):
         with tf.name_scope("keras"):  # leaves the layers' names to their outputs
             computed = graph(images, training=False)
         for name in operations:
-            lucid_name = zoo_names.get(name, name)
             # In single precision, whatever the policy: the constants in Lucid's objectives are.
             output = tf.cast(computed[name], tf.float32)
+            lucid_name = zoo_names.get(name, name)
             layers[name] = lucid_name, tf.identity(output, name=lucid_name)
         return [tensor for _, tensor in layers.values()]
 

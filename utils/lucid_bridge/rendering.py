@@ -44,19 +44,17 @@ def render(
     Parameters
     ----------
     model : lucid.modelzoo.vision_base.Model
-        From `to_lucid`.
+        Model from `to_lucid`.
     objective : lucid.optvis.objectives.Objective, str or callable
-        Any objective that Lucid accepts, of all images of the batch together.
+        Objective of all images of the batch together.
     param_f : callable
-        Makes the images, such as ``partial(lucid.optvis.param.image, 128, batch=4)``.
-    steps : int
-        Updates by Adam.
+        Function that makes images, such as ``partial(lucid.optvis.param.image, 128, batch=4)``.
+    steps, learning_rate : int, float
+        Number of steps of Adam, and its learning rate.
     seed : int
         Seed of everything random.
     transforms : sequence of callables, optional
-        From ``lucid.optvis.transform``; by default its ``standard_transforms``.
-    learning_rate : float
-        Learning rate of Adam.
+        Transforms of ``lucid.optvis.transform``; by default its ``standard_transforms``.
     description, progress : str, bool
         Label of the progress bar, and whether to show it.
 
@@ -95,9 +93,8 @@ def render_all(
     Returns
     -------
     images : array, (N, H, W, 3), float32 in [0, 1]
-        Images of all objectives.
     titles : list of N str
-        Title of an objective at its first image, empty at its others.
+        Title of each objective at its first image, empty at its others.
     """
     images = {
         title: render(model, objective, param_f, description=title, **options)
@@ -119,7 +116,7 @@ def render_channels(
     layer : str
         Any name of the layer.
     channels : sequence of int
-        Channels to maximise, one image for each.
+        Channels to maximise, one per image.
     size : int
         Height and width of the images in pixels.
 
@@ -129,11 +126,8 @@ def render_channels(
     """
     optvis, depth = import_lucid().optvis, model.get_layer(layer).depth
     channels = [operator.index(channel) for channel in channels]
-    if not channels or not all(0 <= channel < depth for channel in channels):
-        raise ValueError(
-            f"channels are {channels}; expected one or more of 0 to {depth - 1}, "
-            f"since {layer} has {depth}."
-        )
+    if not channels or min(channels) < 0 or max(channels) >= depth:
+        raise ValueError(f"channels of {layer} are {channels}; expected some of 0 to {depth - 1}.")
     objective = optvis.objectives.Objective.sum(
         [optvis.objectives.channel(layer, c, batch=i) for i, c in enumerate(channels)]
     )
@@ -142,14 +136,12 @@ def render_channels(
 
 
 def aligned_images(size: int, batch: int) -> tf.Tensor:
-    """Make images that share a coarse one, so that an interpolation morphs.
+    """Make images that share a coarse one of a quarter of their size, so that they morph.
 
     Parameters
     ----------
-    size : int
-        Height and width in pixels; those of the shared image are a quarter.
-    batch : int
-        Number of images.
+    size, batch : int
+        Height and width in pixels, and number of images.
 
     Returns
     -------

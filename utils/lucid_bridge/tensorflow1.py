@@ -1,19 +1,16 @@
-"""The TensorFlow 1 that Lucid sees, and the import of Lucid.
+"""The TensorFlow 1 that Lucid 0.3.8 sees, and the import of Lucid.
 
-Lucid 0.3.8 is written for TensorFlow 1. `import_lucid` provides only Lucid's modules with the
-TensorFlow 1 API that TensorFlow 2 still carries: they are loaded with an import statement of their
-own, so that nothing in ``sys.modules`` is replaced and the rest of the process is not affected.
+`import_lucid` gives Lucid's modules alone the TensorFlow 1 API that TensorFlow 2 still carries: by
+an import statement of their own, so that nothing in ``sys.modules`` is replaced.
 """
 
 import builtins
-import contextvars
 import ctypes.util  # noqa: F401  Lucid's OpenGL renderer uses it without importing it
 import functools
 import importlib
 import importlib.machinery
 import logging
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from utils.optvis import measures
+from utils.optvis.objectives import similarity
 
 tf1 = tf.compat.v1
 
@@ -45,19 +42,13 @@ def _rotate(images: tf.Tensor, angles: tf.Tensor) -> tf.Tensor:
 class _Slim:
     """The part of ``contrib.slim`` that Lucid's CPPN uses."""
 
-    def __init__(self) -> None:
-        self._defaults = contextvars.ContextVar("default arguments of conv2d")
-
     @contextmanager
     def arg_scope(self, _functions: Sequence[Callable], **defaults: Any) -> Iterator[None]:
-        token = self._defaults.set(defaults)
-        try:
-            yield
-        finally:
-            self._defaults.reset(token)
+        self._defaults = defaults
+        yield
 
     def conv2d(self, inputs: tf.Tensor, num_outputs: int, **arguments: Any) -> tf.Tensor:
-        arguments = self._defaults.get() | arguments
+        arguments = self._defaults | arguments
         shape = [*arguments["kernel_size"], inputs.shape[-1], num_outputs]
         with tf1.variable_scope(None, default_name="Conv"):
             weights = tf1.get_variable("w", shape, initializer=arguments["weights_initializer"])
@@ -67,18 +58,18 @@ class _Slim:
 
     @staticmethod
     def instance_norm(inputs: tf.Tensor) -> tf.Tensor:
+        shape = inputs.shape[-1:]
         with tf1.variable_scope(None, default_name="InstanceNorm"):
-            beta = tf1.get_variable("beta", inputs.shape[-1:], initializer=tf1.zeros_initializer())
-            gamma = tf1.get_variable("gamma", inputs.shape[-1:], initializer=tf1.ones_initializer())
+            beta = tf1.get_variable("beta", shape, initializer=tf1.zeros_initializer())
+            gamma = tf1.get_variable("gamma", shape, initializer=tf1.ones_initializer())
         mean, variance = tf.nn.moments(inputs, [1, 2], keepdims=True)
         return tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, 1e-6)
 
 
+_contrib = types.SimpleNamespace(image=types.SimpleNamespace(rotate=_rotate), slim=_Slim())
 _tensorflow1 = types.ModuleType("tensorflow", "TensorFlow 1 as Lucid knows it.")
 _tensorflow1.__getattr__ = functools.partial(getattr, tf1)
-_tensorflow1.contrib = types.SimpleNamespace(
-    image=types.SimpleNamespace(rotate=_rotate), slim=_Slim()
-)
+_tensorflow1.contrib = _contrib
 
 
 def _patch_layer_names(render: types.ModuleType) -> None:
@@ -94,19 +85,15 @@ def _patch_layer_names(render: types.ModuleType) -> None:
 
 
 def _patch_diversity(objectives: types.ModuleType) -> None:
-    """Compute diversity by one product of all images.
-
-    Lucid sums over pairs of images, and TensorFlow their gradients in an order that differs from
-    process to process.
-    """
+    """Compute diversity in one product, since Lucid's order of pairs differs by process."""
 
     @objectives.wrap_objective
     def diversity(layer):
-        def similarity(tensors):
-            together = tf.zeros(tensors(layer).shape[0], tf.int32)  # one group of all images
-            return tf.reduce_mean(measures.diversity(tensors(layer), together))
+        def mean_similarity(tensors):
+            one_group = tf.zeros(tensors(layer).shape[0], tf.int32)
+            return tf.reduce_mean(similarity(tensors(layer), one_group))
 
-        return similarity
+        return mean_similarity
 
     objectives.diversity = diversity
 
@@ -120,10 +107,9 @@ def _patch_dead_bucket(reading: types.ModuleType) -> None:
             return open_url(url, mode=mode)
         # Not a ValueError, on which Lucid tries again, nor a KeyError, on which it tries an image.
         raise FileNotFoundError(
-            f"{url}: the bucket of Lucid's model zoo is gone. Turn a Keras network into a Lucid "
-            "model with utils.lucid_bridge.to_lucid(model); or, if you have the file, make "
-            "model_path (or labels_path) of the model's class its path, or copy it to "
-            f"{reading.local_cache_path(url)}."
+            f"{url}: the bucket of Lucid's model zoo is gone. Use a Keras network with "
+            "utils.lucid_bridge.to_lucid(model), or set model_path (labels_path) of the model's "
+            f"class to a file of yours, or copy that to {reading.local_cache_path(url)}."
         )
 
     reading._handle_gcs_url = open_gcs_url
@@ -150,8 +136,8 @@ class _LucidLoader(importlib.machinery.SourceFileLoader):
     def exec_module(self, module: types.ModuleType) -> None:
         module.__builtins__ = {**vars(builtins), "__import__": _import_for_lucid}
         super().exec_module(module)
-        if module.__name__ in _PATCHES:
-            _PATCHES[module.__name__](module)
+        if patch := _PATCHES.get(module.__name__):
+            patch(module)
 
 
 class _LucidFinder:
@@ -167,38 +153,32 @@ class _LucidFinder:
         return spec
 
 
-_lock = threading.RLock()
-
-
 def import_lucid() -> types.ModuleType:
     """Import Lucid 0.3.8 without any effect on the rest of the process.
 
     Returns
     -------
     module
-        The package ``lucid``, with ``optvis``, ``modelzoo`` and ``misc`` loaded. From now on plain
-        import statements reach all of Lucid. Eager execution stays on: build graphs inside
-        ``with tf.Graph().as_default()``, as Lucid does itself.
+        Package ``lucid`` with ``optvis``, ``modelzoo`` and ``misc``; import statements reach all of
+        it. Build graphs inside ``with tf.Graph().as_default()``, since eager execution stays on.
     """
+    # By name, so that reloading this module in a notebook does not load Lucid a second time.
+    if not any(getattr(f, "__name__", "") == _LucidFinder.__name__ for f in sys.meta_path):
+        # What earlier imports left behind without this finder is bound to TensorFlow 2.
+        for name in [name for name in sys.modules if name.startswith("lucid.")]:
+            del sys.modules[name]
+        sys.meta_path.insert(0, _LucidFinder)
     root = logging.getLogger()
-    with _lock:
-        # By name, so that reloading this module in a notebook does not load Lucid a second time.
-        if not any(getattr(f, "__name__", "") == _LucidFinder.__name__ for f in sys.meta_path):
-            # What earlier imports left behind without this finder is bound to TensorFlow 2.
-            for name in [name for name in sys.modules if name.startswith("lucid.")]:
-                del sys.modules[name]
-            sys.meta_path.insert(0, _LucidFinder)
-        handlers, level = root.handlers[:], root.level
-        try:
-            lucid = importlib.import_module("lucid")
-            for name in ("modelzoo.vision_models", "misc.io", "optvis.render", "optvis.style"):
-                importlib.import_module(f"lucid.{name}")
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"cannot import Lucid ({error}); install it: pip install lucid==0.3.8"
-            ) from error
-        finally:
-            # Lucid calls logging.basicConfig, which would change what other packages log.
-            root.handlers[:] = handlers
-            root.setLevel(level)
-        return lucid
+    handlers, level = root.handlers[:], root.level
+    try:
+        for name in ("modelzoo.vision_models", "misc.io", "optvis.render", "optvis.style"):
+            importlib.import_module(f"lucid.{name}")
+        return importlib.import_module("lucid")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"cannot import Lucid ({error}); install it: pip install lucid==0.3.8"
+        ) from error
+    finally:
+        # Lucid calls logging.basicConfig, which would change what other packages log.
+        root.handlers[:] = handlers
+        root.setLevel(level)

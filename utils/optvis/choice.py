@@ -19,14 +19,11 @@ def choose_channels(
     Parameters
     ----------
     responses : mapping of str to array, (N, C)
-        Mean activation of each channel on some patches, by layer.
-    count : int
-        Number of channels per layer.
+        Mean activation of each channel on N patches, by layer.
+    count, seed : int
+        Number of channels per layer, and seed of the draw.
     rule : str
-        ``sample``, drawn from the channels that vary between patches, or ``highest``, those with
-        the highest mean response.
-    seed : int
-        Seed of the draw.
+        ``sample``: see `sample_channels`; ``highest``: those with the highest mean response.
 
     Returns
     -------
@@ -44,11 +41,7 @@ def choose_channels(
 def sample_channels(
     responses: Mapping[str, np.ndarray], count: int, *, seed: int = 0
 ) -> dict[str, list[int]]:
-    """Draw channels of each layer, independently of the other layers.
-
-    A channel that is constant on every patch, for instance in a branch without weights, has no
-    image that excites it more, and is left out.
-    """
+    """Draw, for each layer by itself, from the channels that vary: others cannot be excited."""
     chosen = {}
     for layer, response in responses.items():
         varying = varying_channels(response)

@@ -1,5 +1,6 @@
 """What channel images achieve, and how complex they are."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import cv2
@@ -23,9 +24,8 @@ def compressed_bytes(images: np.ndarray) -> np.ndarray:
 def spectral_slope(images: np.ndarray) -> np.ndarray:
     """Slope of log power over log frequency of uint8 images, ``(N,)``: 0 for white noise.
 
-    The power of the luminance under a Hann window, averaged over directions in rings one
-    frequency wide, fitted from 3 cycles per image to half of the highest frequency; photographs
-    have about -2 (Field 1987). An image without contrast has no slope and gives NaN.
+    Luminance under a Hann window, averaged in rings from 3 cycles per image to half of the highest
+    frequency; photographs have about -2 (Field 1987), images without contrast NaN.
     """
     size = images.shape[1]
     if images.shape[1] != images.shape[2] or size < 16:
@@ -45,39 +45,34 @@ def spectral_slope(images: np.ndarray) -> np.ndarray:
     return np.array(slopes)
 
 
-def _call(function: Callable, *args, **kwargs):
-    return function(*args, **kwargs)
-
-
 def achieved(
     networks: Mapping[str, Model],
     images: Mapping[str, Mapping[str, np.ndarray]],
     channels: Mapping[str, Sequence[int]],
     responses: Mapping[str, Mapping[str, np.ndarray]],
     *,
-    once: Callable = _call,
+    once: Callable = lambda function, *args, **kwargs: function(*args, **kwargs),
 ) -> pd.DataFrame:
     """Compare the activations of channels on their images and on real patches.
 
     Parameters
     ----------
     networks : mapping of str to Model
-        By name. One network may have several names, for instance of toolboxes to compare.
+        Networks by name; one may have several names, such as those of toolboxes to compare.
     images : mapping of str to mapping of str to array, (n, H, W, 3), uint8 or float in [0, 1]
         Channel images by name and layer.
     channels : mapping of str to sequence of int
-        The n channels rendered, by layer, in the same order.
+        Numbers of the n channels rendered, by layer.
     responses : mapping of str to mapping of str to array, (N, C)
         Mean activation of every channel on N real patches, by name and layer.
     once : callable, optional
-        Calls a function with arguments and keeps its result, such as ``Run.once``.
+        Function that calls another with its arguments and keeps the result, such as ``Run.once``.
 
     Returns
     -------
     DataFrame
-        One row per name and channel: ``network``, ``layer``, ``channel``, ``image`` (mean
-        activation on its image), ``patches_mean``, ``patches_max`` (the same on the patches), and
-        the `MEASURES`.
+        One row per name and channel: ``network``, ``layer``, ``channel``, mean activation on its
+        ``image`` and on the patches (``patches_mean``, ``patches_max``), and the `MEASURES`.
     """
     tables = []
     for name, model in networks.items():
@@ -86,20 +81,19 @@ def achieved(
         features = once(layer_features, model, together, layers=list(channels))
         start = 0
         for layer, numbers in channels.items():
-            stop = start + len(numbers)
             on_patches = [responses[name][layer][:, number] for number in numbers]
             columns = {
                 "network": name,
                 "layer": layer,
                 "channel": numbers,
-                "image": features[layer][range(start, stop), numbers],
+                "image": features[layer][np.arange(len(numbers)) + start, numbers],
                 "patches_mean": [response.mean() for response in on_patches],
                 "patches_max": [response.max() for response in on_patches],
                 "bytes_per_pixel": compressed_bytes(pixels[layer]),
                 "spectral_slope": spectral_slope(pixels[layer]),
             }
             tables.append(pd.DataFrame(columns))
-            start = stop
+            start += len(numbers)
     return pd.concat(tables, ignore_index=True)
 
 
@@ -119,35 +113,30 @@ def achieved_by_layer(table: pd.DataFrame) -> pd.DataFrame:
 def complexity_by_layer(
     table: pd.DataFrame, *, resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean complexity of the images by layer, with intervals over channels.
+    """Mean complexity of the images by layer, with 95 % intervals over channels.
 
     Parameters
     ----------
     table : DataFrame
-        From `achieved`; each network has the same channels.
-    resamples : int
-        Number of resamples of the channels.
-    seed : int
-        Seed of the resampling.
+        Table of `achieved`, with the same channels for each network.
+    resamples, seed : int
+        Number of resamples of the channels, and their seed.
 
     Returns
     -------
     DataFrame
-        One row per layer, measure and network, and one per pair ``"finetuned - pretrained"`` of
-        networks, channel by channel: ``mean``, ``low`` and ``high`` (95 %, percentile bootstrap
-        over channels), ``n`` channels.
+        ``mean``, ``low``, ``high`` and number of channels ``n`` by ``layer``, ``measure`` and
+        ``network``, among which are paired differences such as ``"finetuned - pretrained"``.
     """
-    networks = list(dict.fromkeys(table["network"]))
-    pairs = [(b, a) for i, a in enumerate(networks) for b in networks[i + 1 :]]
     rows = []
     for layer, channels in table.groupby("layer", sort=False):
         for measure in MEASURES:
             wide = channels.pivot(index="channel", columns="network", values=measure).dropna()
-            series = {name: wide[name] for name in networks}
-            series |= {f"{b} - {a}": wide[b] - wide[a] for b, a in pairs}
+            series = {name: wide[name] for name in table["network"].unique()}
+            pairs = itertools.combinations([*series], 2)
+            series |= {f"{b} - {a}": wide[b] - wide[a] for a, b in pairs}
             for name, values in series.items():
-                low, high = mean_interval(
-                    values.to_numpy(), np.arange(len(values)), resamples=resamples, seed=seed
-                )
-                rows.append((layer, measure, name, values.mean(), low, high, len(values)))
+                codes = np.arange(len(values))
+                interval = mean_interval(values.to_numpy(), codes, resamples=resamples, seed=seed)
+                rows.append((layer, measure, name, values.mean(), *interval, len(values)))
     return pd.DataFrame(rows, columns=["layer", "measure", "network", "mean", "low", "high", "n"])

@@ -1,21 +1,15 @@
 """Objectives: what an image maximises.
 
-An objective is a weighted sum of measures of layers. Objectives add, subtract, negate and multiply
-by numbers, and a list of them, one per image, is evaluated as one batch: their numbers (channels,
-positions, weights) are tensors, so that a graph traced for some channels serves all.
-
-Lucid averages a measure over its batch, or is told an image by ``batch=``; here every objective is
-of one image, and there is one objective per image.
+An objective is a weighted sum of measures of layers, with Lucid's names and formulas. Objectives
+add, subtract, negate and multiply by numbers. Where Lucid averages a measure over its batch, or is
+told an image by ``batch=``, each objective here is of one image: a list of them is a batch.
 """
 
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
-
-from utils.optvis import measures
 
 INPUT = "input"  # the layer name of the image itself, in [0, 1], before transforms
 LOGIT = "logit"  # the layer name of the log-odds of tumor
@@ -23,16 +17,21 @@ LOGIT = "logit"  # the layer name of the log-odds of tumor
 
 @dataclass(frozen=True)
 class Term:
-    """A weight times a measure of a layer, with the numbers that the measure takes."""
+    """A weight times a measure of a layer.
+
+    The measure maps activations, ``(N, h, w, C)``, and the stacked params of N terms to N numbers.
+    Params are tensors, so that a graph traced for some channels serves all.
+    """
 
     measure: Callable[..., tf.Tensor]
     layer: str
-    params: tuple[np.ndarray, ...] = ()
+    params: dict[str, np.ndarray]  # each float32
     weight: float = 1.0
 
     def __str__(self) -> str:
-        params = "".join(f", {np.array2string(p, threshold=4)}" for p in self.params)
-        return f"{self.weight:g} {self.measure.__name__}({self.layer}{params})"
+        short = {"threshold": 4, "formatter": {"float": "{:g}".format}}
+        params = "".join(f", {np.array2string(p, **short)}" for p in self.params.values())
+        return f"{self.weight:g} {self.measure.__name__.strip('_')}({self.layer}{params})"
 
 
 class Objective:
@@ -41,14 +40,14 @@ class Objective:
     def __init__(self, terms: Sequence[Term]):
         self.terms = tuple(terms)
 
-    def __add__(self, other: "Objective") -> "Objective":
+    def __add__(self, other: "Objective | int") -> "Objective":
+        if isinstance(other, int) and other == 0:  # from which sum() starts
+            return self
         if not isinstance(other, Objective):
             return NotImplemented
         return Objective(self.terms + other.terms)
 
-    def __radd__(self, other: int) -> "Objective":
-        # sum() starts from 0.
-        return self if isinstance(other, int) and other == 0 else NotImplemented
+    __radd__ = __add__
 
     def __mul__(self, factor: float) -> "Objective":
         if isinstance(factor, Objective):
@@ -69,25 +68,21 @@ class Objective:
 
 def channel(layer: str, number: int) -> Objective:
     """Mean activation of a channel."""
-    return _objective(measures.channel, layer, _index(layer, number))
+    return _objective(_channel, layer, number=number)
 
 
 def neuron(layer: str, number: int, x: int | None = None, y: int | None = None) -> Objective:
-    """Activation of a channel at column `x` and row `y`, by default the centre.
-
-    Lucid's ``neuron`` counts rows by ``x`` and columns by ``y``.
-    """
-    return _objective(measures.neuron, layer, _index(layer, number), _position(x, y))
+    """Activation of a channel at column `x` and row `y` (Lucid: row and column), or the centre."""
+    return _objective(_neuron, layer, number=number, position=(x, y))
 
 
 def direction(layer: str, vector: np.ndarray, cossim_pow: float = 0.0) -> Objective:
     """Mean product of the activations with a vector of one number per channel.
 
-    With `cossim_pow`, the product at each position is multiplied by the cosine of the angle to the
-    vector, at least 0.1, to this power: it then matters more where activations point than how
-    large they are.
+    At each position it is multiplied by the cosine of their angle, at least 0.1, to the power
+    `cossim_pow`: where activations point then matters more than how large they are.
     """
-    return _objective(measures.direction, layer, np.float32(vector), np.float32(cossim_pow))
+    return _objective(_direction, layer, vector=vector, power=cossim_pow)
 
 
 def direction_neuron(
@@ -98,22 +93,18 @@ def direction_neuron(
     cossim_pow: float = 0.0,
 ) -> Objective:
     """`direction` at column `x` and row `y` alone, by default the centre."""
-    params = np.float32(vector), _position(x, y), np.float32(cossim_pow)
-    return _objective(measures.direction_neuron, layer, *params)
+    return _objective(_direction_neuron, layer, vector=vector, power=cossim_pow, position=(x, y))
 
 
 def deepdream(layer: str) -> Objective:
     """Mean square of all activations of a layer (Mordvintsev et al. 2015)."""
-    return _objective(measures.square, layer)
+    return _objective(_deepdream, layer)
 
 
 def channel_interpolate(
     layer1: str, number1: int, layer2: str, number2: int, count: int
 ) -> list[Objective]:
-    """Interpolate from one channel to another: an objective for each of `count` images.
-
-    Images that share a part (``param.image(..., shared=True)``) morph into one another.
-    """
+    """From one channel to another in `count` images, which ``param.image(shared=True)`` aligns."""
     if count < 2:
         raise ValueError(f"count is {count}; expected at least 2, the two channels themselves.")
     first, last = channel(layer1, number1), channel(layer2, number2)
@@ -125,54 +116,116 @@ def class_logit(label: str) -> Objective:
     signs = {"tumor": 1.0, "normal": -1.0}
     if label not in signs:
         raise ValueError(f"label is {label!r}; expected one of {', '.join(signs)}.")
-    return signs[label] * _objective(measures.logit, LOGIT)
+    return signs[label] * _objective(tf.identity, LOGIT)
 
 
 def diversity(layer: str, group: int = 0) -> Objective:
-    """Summed similarity of an image's style with that of the others, to be subtracted.
+    """`similarity` to the other images of the same group and batch, to be subtracted.
 
-    Style is the matrix of products of channels (the Gram matrix), normalised; similarity is their
-    inner product (Olah et al. 2017). Only images of the same `group` in the same batch count: give
-    ``[objective - 0.1 * diversity(layer)] * 4`` for four different images of one objective.
+    ``[objective - 0.1 * diversity(layer)] * 4`` gives four different images of one objective.
     """
-    return _objective(measures.diversity, layer, np.int32(group))
+    return _objective(similarity, layer, group=group)
 
 
 def total_variation(layer: str = INPUT) -> Objective:
     """Sum of absolute differences of neighbours, to be subtracted for smooth images."""
-    return _objective(measures.total_variation, layer)
+    return _objective(tf.image.total_variation, layer)
 
 
 def L1(layer: str = INPUT, constant: float = 0.0) -> Objective:
     """Sum of absolute differences from a constant, to be subtracted."""
-    return _objective(measures.l1, layer, np.float32(constant))
+    return _objective(_l1, layer, constant=constant)
 
 
 def L2(layer: str = INPUT, constant: float = 0.0, epsilon: float = 1e-6) -> Objective:
     """Root of the sum of squared differences from a constant, to be subtracted."""
-    return _objective(measures.l2, layer, np.float32(constant), np.float32(epsilon))
+    return _objective(_l2, layer, constant=constant, epsilon=epsilon)
 
 
 def penalize_boundary_complexity(width: int = 20, constant: float = 0.5) -> Objective:
     """Reward an image whose border, `width` pixels wide, is smooth and close to a constant."""
-    return _objective(measures.boundary_complexity, INPUT, np.int32(width), np.float32(constant))
+    return _objective(_boundary_complexity, INPUT, width=width, constant=constant)
 
 
-def _objective(measure: Callable[..., tf.Tensor], layer: str, *params: np.ndarray) -> Objective:
-    return Objective([Term(measure, layer, params)])
+def _objective(measure: Callable[..., tf.Tensor], layer: str, **params) -> Objective:
+    # Without a position, its None become NaN.
+    return Objective([Term(measure, layer, {k: np.float32(v) for k, v in params.items()})])
 
 
-def _index(layer: str, number: int) -> np.ndarray:
-    try:
-        index = operator.index(number)
-    except TypeError:
-        index = -1
-    if index < 0:
-        raise ValueError(f"channel of {layer} is {number!r}; expected a whole number from 0.")
-    return np.int32(index)
+def _channel(activations, number):
+    number = tf.cast(number, tf.int32)
+    return tf.reduce_mean(tf.gather(activations, number, axis=-1, batch_dims=1), axis=(1, 2))
 
 
-def _position(x: int | None, y: int | None) -> np.ndarray:
-    if any(value is not None and value < 0 for value in (x, y)):
-        raise ValueError(f"position is x={x}, y={y}; expected whole numbers from 0, or none.")
-    return np.int32([-1 if value is None else value for value in (x, y)])
+def _neuron(activations, number, position):
+    number = tf.cast(number, tf.int32)
+    return tf.gather(_at(activations, position), number, axis=-1, batch_dims=1)
+
+
+def similarity(activations: tf.Tensor, group: tf.Tensor) -> tf.Tensor:
+    """Summed products of an image's normalised Gram matrix with the others' of its group."""
+    shape = tf.shape(activations)
+    flat = tf.reshape(activations, (shape[0], -1, shape[3]))
+    grams = tf.linalg.matmul(flat, flat, transpose_a=True)
+    grams = tf.math.l2_normalize(grams, axis=(1, 2), epsilon=1e-10)
+    products = tf.einsum("iab,jab->ij", grams, grams)
+    others = tf.equal(group[:, None], group) & ~tf.eye(shape[0], dtype=tf.bool)
+    return tf.reduce_sum(tf.where(others, products, 0), axis=1)
+
+
+def _direction(activations, vector, power):
+    aligned = _aligned(activations, vector[:, None, None], power[:, None, None])
+    return tf.reduce_mean(aligned, axis=(1, 2))
+
+
+def _direction_neuron(activations, vector, power, position):
+    return _aligned(_at(activations, position), vector, power)
+
+
+def _deepdream(activations):
+    return tf.reduce_mean(tf.square(activations), axis=(1, 2, 3))
+
+
+def _l1(activations, constant):
+    return tf.reduce_sum(tf.abs(activations - _each(constant)), axis=(1, 2, 3))
+
+
+def _l2(activations, constant, epsilon):
+    squares = tf.reduce_sum(tf.square(activations - _each(constant)), axis=(1, 2, 3))
+    return tf.sqrt(epsilon + squares)
+
+
+def _boundary_complexity(images, width, constant):
+    """Negative roughness and distance from a constant of the border of images."""
+    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in images.shape[1:3])
+    to_edge = np.minimum.outer(rows, columns)[:, :, None]
+    border = tf.cast(to_edge < _each(width), tf.float32)
+    kernel = np.full((5, 5, images.shape[-1], 1), 0.5, np.float32)
+    kernel[1:-1, 1:-1] = 1
+
+    def blur(x):
+        return tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "SAME")
+
+    smooth = blur(images) / blur(tf.ones_like(images))
+    from_constant = tf.square(images - _each(constant))
+    roughness = tf.square(smooth - images) + 0.8 * from_constant
+    return -tf.reduce_sum(roughness * border, axis=(1, 2, 3))
+
+
+def _at(activations, position):
+    """Activations at one position per image, ``(N, C)``; NaN is the centre."""
+    centre = [activations.shape[2] // 2, activations.shape[1] // 2]
+    position = tf.where(tf.math.is_nan(position), centre, tf.cast(position, tf.int32))
+    return tf.gather_nd(activations, position[:, ::-1], batch_dims=1)
+
+
+def _aligned(activations, vector, power):
+    """Inner product, times the floored cosine to a power, both as Lucid defines them."""
+    product = tf.reduce_sum(activations * vector, axis=-1)
+    # The floor under the root keeps its gradient finite where all channels are silent.
+    lengths = [tf.sqrt(tf.reduce_sum(v * v, axis=-1) + 1e-12) + 1e-4 for v in (activations, vector)]
+    return product * tf.maximum(0.1, product / (lengths[0] * lengths[1])) ** power
+
+
+def _each(numbers):
+    return numbers[:, None, None, None]

@@ -55,22 +55,19 @@ def image(
     Parameters
     ----------
     width, height : int
-        Pixels; square by default.
+        Size in pixels; square by default.
     batch : int
-        Number of images. The image at index i starts from the noise of seed ``seed + i``.
-    sd : float
-        Deviation of the noise.
-    fft : bool
-        Optimise Fourier coefficients, scaled by frequency to the power of ``-decay``; else pixels.
-    decorrelate : bool
-        Map through the colour correlation of ImageNet, so that steps are alike in all colours.
+        Number of images.
+    sd, decay : float
+        Deviation of the noise, and power of the frequency that divides Fourier coefficients.
+    fft, decorrelate : bool
+        Whether to optimise Fourier coefficients, not pixels, and to correlate colours as ImageNet.
     init : array, (H, W, 3) or (batch, H, W, 3), uint8 or float in [0, 1], optional
-        Pictures to start from instead of noise, such as `perlin` makes.
+        Pictures to start from instead of noise, such as those of `perlin`.
     shared : bool
-        Add a part that all images have in common, at first zero, which aligns their shared
-        structures (as Lucid's ``lowres_tensor`` does for interpolations).
+        Whether to add a part common to all images, which aligns them (Lucid's ``lowres_tensor``).
     seed : int
-        Seed of the first image.
+        Seed of the first image; the image at index i has ``seed + i``.
 
     Returns
     -------
@@ -79,8 +76,10 @@ def image(
     height = height or width
     if min(width, height, batch) < 1:
         raise ValueError(f"width={width}, height={height}, batch={batch}; expected at least 1.")
-    scale = _fourier_scale(height, width, decay)
-    shape = (2, 3, height, width // 2 + 1) if fft else (3, height, width)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    scale = np.sqrt(width * height) / np.maximum(frequency, 1 / max(height, width)) ** decay
+    scale = scale.astype(np.float32)
+    shape = (2, 3, *scale.shape) if fft else (3, height, width)
     if init is None:
         generators = [np.random.default_rng(seed + i) for i in range(batch)]
         start = np.float32([generator.normal(0, sd, shape) for generator in generators])
@@ -91,7 +90,7 @@ def image(
             start = np.stack([spectrum.real, spectrum.imag], axis=1).astype(np.float32)
     variables = [tf.Variable(start, name="image")]
     if shared:
-        variables.append(tf.Variable(tf.zeros((1, *shape)), name="shared"))
+        variables.append(tf.Variable(np.zeros_like(start[:1]), name="shared"))
 
     def render(variables: list[tf.Tensor]) -> tf.Tensor:
         planes = tf.convert_to_tensor(variables[0])
@@ -100,7 +99,10 @@ def image(
         if fft:
             spectrum = tf.complex(planes[:, 0] * scale, planes[:, 1] * scale)
             planes = tf.signal.irfft2d(spectrum, fft_length=[height, width]) / 4
-        return tf.transpose(_to_rgb(planes, decorrelate=decorrelate), (0, 2, 3, 1))
+        if decorrelate:
+            flat = tf.reshape(planes, (-1, 3, height * width))
+            planes = tf.reshape(tf.linalg.matmul(COLOR_MATRIX, flat), tf.shape(planes))
+        return tf.transpose(tf.sigmoid(planes), (0, 2, 3, 1))
 
     return Image(variables, render, (height, width))
 
@@ -115,52 +117,26 @@ def perlin(
     contrast: float = 0.25,
     seed: int = 0,
 ) -> np.ndarray:
-    """Draw smooth Perlin noise without a preferred place or colour, ``(batch, height, width, 3)``.
+    """Draw Perlin noise (SIGGRAPH 2002) in each colour, ``(batch, height, width, 3)`` in [0, 1].
 
-    Gradient noise in [0, 1] after Perlin, "Improving Noise" (SIGGRAPH 2002), each colour by itself,
-    summed over octaves of half the cell (pixels between the random gradients) and half the
-    amplitude; `contrast` is the deviation about 0.5. Picture i is drawn from seed ``seed + i``.
+    Octaves have half the `cell`, pixels between random gradients, and half the amplitude each;
+    `contrast` is the deviation from 0.5. Picture i is drawn from seed ``seed + i``.
     """
-    height = height or width
-    if cell < 2 ** (octaves - 1):
-        raise ValueError(
-            f"cell is {cell} pixels for {octaves} octaves; expected at least {2 ** (octaves - 1)}."
-        )
+    if cell < (smallest := 2 ** (octaves - 1)):
+        raise ValueError(f"cell is {cell} for {octaves} octaves; expected at least {smallest}.")
     pictures = []
     for number in range(seed, seed + batch):
-        generator = np.random.default_rng(number)
-        planes = sum(
-            _gradient_noise(height, width, cell / 2**octave, generator) / 2**octave
-            for octave in range(octaves)
-        )
+        draws, size = np.random.default_rng(number), (height or width, width)
+        scales = 2 ** np.arange(octaves)
+        planes = sum(_gradient_noise(*size, cell / scale, draws) / scale for scale in scales)
         pictures.append(0.5 + contrast * planes / planes.std())
     return np.clip(np.float32(pictures), 0, 1)
-
-
-def _to_rgb(planes: tf.Tensor, *, decorrelate: bool) -> tf.Tensor:
-    """Squash unbounded planes ``(N, 3, H, W)`` to RGB in [0, 1], by way of ImageNet's colours."""
-    if decorrelate:
-        flat = tf.reshape(planes, (-1, 3, planes.shape[2] * planes.shape[3]))
-        planes = tf.reshape(tf.linalg.matmul(COLOR_MATRIX, flat), tf.shape(planes))
-    return tf.sigmoid(planes)
-
-
-def _from_rgb(pictures: np.ndarray, *, decorrelate: bool) -> np.ndarray:
-    """Invert `_to_rgb` into planes, ``(N, 3, H, W)``, as far as float32 can."""
-    inside = np.clip(pictures, 1 / 512, 511 / 512)  # black and white lie at infinity
-    pixels = np.log(inside / (1 - inside))
-    if decorrelate:
-        pixels = pixels @ np.linalg.inv(COLOR_MATRIX).T
-    return np.moveaxis(pixels, -1, 1).astype(np.float32)
 
 
 def _check_init(init: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     init = np.asarray(init)
     if init.shape not in (shape, shape[1:]):
-        raise ValueError(
-            f"init has the shape {init.shape}; expected {shape[1:]} or {shape}: resize it, or "
-            "give its width, height and batch."
-        )
+        raise ValueError(f"init has the shape {init.shape}; expected {shape[1:]} or {shape}.")
     values = init / np.float32(255) if init.dtype == np.uint8 else init.astype(np.float32)
     if not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(
@@ -170,27 +146,27 @@ def _check_init(init: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(values, shape)
 
 
+def _from_rgb(pictures: np.ndarray, *, decorrelate: bool) -> np.ndarray:
+    """Invert sigmoid and colour correlation: RGB to planes, ``(N, 3, H, W)``."""
+    inside = np.clip(pictures, 1 / 512, 511 / 512)  # black and white lie at infinity
+    pixels = np.log(inside / (1 - inside))
+    if decorrelate:
+        pixels = pixels @ np.linalg.inv(COLOR_MATRIX).T
+    return np.moveaxis(pixels, -1, 1).astype(np.float32)
+
+
 def _gradient_noise(
     height: int, width: int, cell: float, generator: np.random.Generator
 ) -> np.ndarray:
     """Interpolate the planes that random gradients on a grid of cells span, ``(H, W, 3)``."""
-    y, x = np.arange(height) / cell, np.arange(width) / cell
+    y, x = np.arange(height)[:, None, None] / cell, np.arange(width)[:, None] / cell
     row, column = y.astype(int), x.astype(int)
-    angles = generator.uniform(0, 2 * np.pi, (row[-1] + 2, column[-1] + 2, 3))
-    fade_y, fade_x = (
-        t**3 * (t * (6 * t - 15) + 10) for t in ((y - row)[:, None, None], (x - column)[:, None])
-    )
+    angles = generator.uniform(0, 2 * np.pi, (row.max() + 2, column.max() + 2, 3))
+    fade_y, fade_x = (t**3 * (t * (6 * t - 15) + 10) for t in (y - row, x - column))
 
     def corner(down: int, right: int) -> np.ndarray:
-        angle = angles[(row + down)[:, None], column + right]
-        dy, dx = (y - row - down)[:, None, None], (x - column - right)[:, None]
-        return dy * np.sin(angle) + dx * np.cos(angle)
+        angle = angles[row[..., 0] + down, column[:, 0] + right]
+        return (y - row - down) * np.sin(angle) + (x - column - right) * np.cos(angle)
 
     top, bottom = ((1 - fade_x) * corner(down, 0) + fade_x * corner(down, 1) for down in (0, 1))
     return (1 - fade_y) * top + fade_y * bottom
-
-
-def _fourier_scale(height: int, width: int, decay: float) -> np.ndarray:
-    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    scale = np.sqrt(width * height) / np.maximum(frequencies, 1 / max(height, width)) ** decay
-    return scale.astype(np.float32)

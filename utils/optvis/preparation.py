@@ -1,7 +1,4 @@
-"""A copy of the network, cut at the measured layers and simplified for fast gradients.
-
-The copy computes what the caller's network computes, which is left as it is.
-"""
+"""A copy of the network, cut at the measured layers, with batch normalisation folded for speed."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,8 +9,6 @@ import tensorflow as tf
 from utils.networks import Model
 from utils.networks.checkpoints import set_layer_weights
 
-LAST_RELUS = ("redirected", "linear", "kept")
-DTYPES = ("float32", "bfloat16")
 # Layers that pass activations on channel by channel, so that a ReLU before them may be the last.
 _PASSING = ("Concatenate", "Pooling2D", "Padding2D", "Dropout", "Identity", "Add", "Cropping2D")
 
@@ -23,30 +18,23 @@ def prepare_network(
 ) -> keras.Model:
     """Copy a model up to the deepest of some layers or ``"logit"``, to outputs by name.
 
-    Batch normalisation after a convolution becomes part of it, which saves time and memory.
-
-    Parameters
-    ----------
-    last_relus : str
-        Treatment of the ReLUs between the last convolutions and the outputs. ``redirected``: where
-        they block all of an image's gradient, they pass what would raise their input, so that
-        channels inactive on noise can be activated (Lucid's idea); the outputs are the same.
-        ``linear``: they are left out, so that the objective is the activation before them
-        (lucid4keras' ``prepare_model``). ``kept``: they stay.
-    dtype : str
-        Precision of the computation: ``float32`` or ``bfloat16`` (weights and outputs stay
-        float32), which is faster where the processor has instructions for it, and slower elsewhere.
+    Of the ReLUs between the last convolutions and the outputs, ``redirected`` ones pass, where they
+    block all of an image's gradient, what would raise their input, so that channels inactive on
+    noise can be activated (Lucid's idea); the outputs are the same. ``linear`` leaves them out
+    (lucid4keras' ``prepare_model``), ``kept`` keeps them. ``bfloat16``, with weights and outputs in
+    float32, is faster where the processor has instructions for it, and slower elsewhere.
     """
-    if last_relus not in LAST_RELUS or dtype not in DTYPES:
+    relus = {"redirected": _redirected_relu, "linear": keras.activations.linear, "kept": None}
+    if last_relus not in relus or dtype not in ("float32", "bfloat16"):
         raise ValueError(
-            f"last_relus={last_relus!r}, dtype={dtype!r}; expected one of {', '.join(LAST_RELUS)}, "
-            f"and one of {', '.join(DTYPES)}."
+            f"last_relus={last_relus!r}, dtype={dtype!r}; expected one of {', '.join(relus)}, and "
+            "float32 or bfloat16."
         )
+    replacement = relus[last_relus]
     network = model.submodel([n for n in layers if n != "logit"], logit="logit" in layers)
     folded = _foldable(network)
     normalisations = {normalisation.name for normalisation in folded.values()}
-    last = _last_relus(network) if last_relus != "kept" else set()
-    replacement = keras.activations.linear if last_relus == "linear" else _redirected_relu
+    last = _last_relus(network) if replacement else set()
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
@@ -76,8 +64,7 @@ def prepare_network(
 
 def architecture(network: keras.Model) -> list[tuple]:
     """Describe a network so that equal descriptions mean interchangeable lists of weights."""
-    operations = network.operations
-    places = {id(operation.output): place for place, operation in enumerate(operations)}
+    places = {id(operation.output): i for i, operation in enumerate(network.operations)}
     return [
         (
             type(operation),
@@ -86,7 +73,7 @@ def architecture(network: keras.Model) -> list[tuple]:
             getattr(operation, "strides", None),
             getattr(operation, "padding", None),
         )
-        for operation in operations
+        for operation in network.operations
     ]
 
 
@@ -130,9 +117,7 @@ def _last_relus(network: keras.Model) -> set[str]:
 
 
 def _inputs(operation: keras.Operation) -> list:
-    if isinstance(operation, keras.layers.InputLayer):
-        return []
-    return operation.input if isinstance(operation.input, list) else [operation.input]
+    return keras.tree.flatten(operation.input)
 
 
 def _is(operation: keras.Operation, activation: Callable) -> bool:

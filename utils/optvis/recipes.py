@@ -32,7 +32,7 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Steps of all stages."""
+        """Number of steps of all stages."""
         return sum(len(stage.rates) for stage in self.stages)
 
     def start(self, size: int, batch: int, seed: int) -> Image:
@@ -48,38 +48,28 @@ class Recipe:
         return value
 
     def adam(self) -> keras.optimizers.Adam:
-        """Make an optimizer whose steps do not depend on how large activations are.
-
-        Those of a random network are so small that gradients come near the default epsilon.
-        """
+        """Make an optimizer with an epsilon below the gradients of random networks."""
         return keras.optimizers.Adam(beta_1=self.beta_1, beta_2=self.beta_2, epsilon=1e-12)
 
 
 def fast(steps: int = 128) -> Recipe:
-    """Return few and large steps without momentum, which decrease over the second half.
+    """Return few and large steps, which decrease over the second half, without momentum.
 
-    Random movements change the gradient of a Fourier coefficient from step to step, so that
-    momentum mostly adds outdated directions.
+    Random movements change gradients at each step: momentum mostly adds outdated directions.
     """
-    _check_steps(steps)
-    rates = np.full(steps, 0.1)
-    half = steps // 2
-    falling = np.cos(np.pi * np.arange(steps - half) / (steps - half))
-    rates[half:] *= 0.6 + 0.4 * falling
+    rates = _constant_rates(0.1, steps)
+    second_half = rates[steps // 2 :]
+    second_half *= 0.6 + 0.4 * np.cos(np.pi * np.arange(len(second_half)) / len(second_half))
     return Recipe(False, (Stage(rates),), beta_1=0.0, beta_2=0.9)
 
 
 def lucid(steps: int = 512) -> Recipe:
     """Return Lucid's defaults: Adam at 0.05 from Fourier noise."""
-    _check_steps(steps)
-    return Recipe(False, (Stage(np.full(steps, 0.05)),), beta_1=0.9, beta_2=0.999)
+    return Recipe(False, (Stage(_constant_rates(0.05, steps)),), beta_1=0.9, beta_2=0.999)
 
 
 def paper() -> Recipe:
-    """Return the three stages of Graziani et al. (2019), from Perlin noise.
-
-    512 steps; 1,024 with total variation at 0.025; 2,048 with 0.0025 at a tenth of the rate.
-    """
+    """Return the three stages of Graziani et al. (2019), from Perlin noise."""
     stages = (
         Stage(np.full(512, 0.05)),
         Stage(np.full(1024, 0.05), total_variation=0.025),
@@ -96,15 +86,16 @@ def named(name: str, *, steps: int = 128) -> Recipe:
     name : str
         ``fast``, ``lucid`` or ``paper``.
     steps : int
-        Steps of `fast` and `lucid`; `paper` has its own.
+        Number of steps of `fast` and `lucid`; `paper` has its own.
 
     Returns
     -------
     Recipe
     """
-    if name not in ("fast", "lucid", "paper"):
-        raise ValueError(f"recipe is {name!r}; expected fast, lucid or paper.")
-    return paper() if name == "paper" else {"fast": fast, "lucid": lucid}[name](steps)
+    recipes = {"fast": lambda: fast(steps), "lucid": lambda: lucid(steps), "paper": paper}
+    if name not in recipes:
+        raise ValueError(f"recipe is {name!r}; expected {', '.join(recipes)}.")
+    return recipes[name]()
 
 
 def render_channels(
@@ -126,13 +117,13 @@ def render_channels(
     channels : mapping of str to sequence of int
         Channel numbers, by layer.
     recipe : Recipe, optional
-        By default `fast`.
-    size : int
-        Height and width in pixels.
+        Schedule of the ascent; by default `fast`.
+    size, batch_size : int
+        Height and width of the images in pixels, and largest number of images in a step.
     seed : int
-        Seed of the first image of each layer, as in `render.ascend`.
-    batch_size, dtype
-        As in `render.ascend`.
+        Seed of the first image of each layer; the image at index i has ``seed + i``.
+    dtype : str
+        Precision of the network, ``float32`` or ``bfloat16``.
 
     Returns
     -------
@@ -141,27 +132,27 @@ def render_channels(
     """
     recipe = recipe or fast()
     move = transform.compose(transform.standard())
+    options = {"batch_size": batch_size, "dtype": dtype}
     rendered = {name: {} for name in models}
     batches = sum(-(-len(numbers) // batch_size) for numbers in channels.values())
     with progress_bar(total=batches * len(models) * recipe.steps, unit="step") as bar:
         for layer, numbers in channels.items():
             ascent = None
-            targets = [
-                [recipe.objective(layer, n, stage) for n in numbers] for stage in recipe.stages
-            ]
+            targets = [[recipe.objective(layer, n, s) for n in numbers] for s in recipe.stages]
             for name, model in models.items():
                 bar.set_description(f"{layer}, {name}")
                 images = recipe.start(size, len(numbers), seed)
                 if ascent is None or not ascent.load(model):
-                    options = {"batch_size": batch_size, "dtype": dtype}
                     ascent = Ascent(model, targets[0], images, move, recipe.adam(), **options)
                 for stage, target in zip(recipe.stages, targets, strict=True):
-                    options = {"seed": seed, "rates": stage.rates, "tick": bar.update}
-                    ascent.run(target, images, [len(stage.rates)], **options)
+                    thresholds = [len(stage.rates)]
+                    schedule = {"seed": seed, "rates": stage.rates, "tick": bar.update}
+                    ascent.run(target, images, thresholds, **schedule)
                 rendered[name][layer] = images().numpy()
     return rendered
 
 
-def _check_steps(steps: int) -> None:
+def _constant_rates(rate: float, steps: int) -> np.ndarray:
     if steps < 1 or steps != int(steps):
         raise ValueError(f"steps is {steps}; expected a whole number from 1.")
+    return np.full(steps, rate)

@@ -36,12 +36,24 @@ def render_vis(
     thresholds: Sequence[int] = (512,),
     **options,
 ) -> np.ndarray:
-    """Render one image for each objective as `ascend` does, and return the images alone.
+    """Render one image for each objective, in batches that share one graph.
 
     Parameters
     ----------
-    model, objectives, param_f, transforms, optimizer, thresholds, **options
-        As in `ascend`.
+    model : Model
+        Network to visualise, which is left as it is.
+    objectives : Objective or sequence of Objective
+        What the images are to maximise.
+    param_f : callable, optional
+        Function that makes the `Image`, changed in place; by default Fourier images of 128 pixels.
+    transforms : sequence of Transform, optional
+        Random movements, empty for none; by default `transform.standard`.
+    optimizer : keras.optimizers.Optimizer, optional
+        Optimizer, whose state starts anew in each batch; by default Adam at 0.05, as in Lucid.
+    thresholds : sequence of int
+        Steps after which to keep the images.
+    **options
+        Options of `ascend`, and ``last_relus`` and ``dtype`` of `preparation.prepare_network`.
 
     Returns
     -------
@@ -64,39 +76,11 @@ def ascend(
     progress: bool = True,
     **preparation: str,
 ) -> Rendering:
-    """Render one image for each objective, in batches that share one graph.
+    """Render as `render_vis` does, and return the history of the objectives with the images.
 
-    An interrupt (Ctrl-C, Jupyter's stop) ends the ascent and returns the images of the completed
-    batches and of the current one as it stands.
-
-    Parameters
-    ----------
-    model : Model
-        Network to visualise, which is left as it is.
-    objectives : Objective or sequence of Objective
-        What the images are to maximise.
-    param_f : callable, optional
-        Makes the `Image`, with one image per objective; by default Fourier images of 128 pixels.
-        Its variables are left at the images that were reached.
-    transforms : sequence of Transform, optional
-        By default `transform.standard()`; an empty one for none.
-    optimizer : keras.optimizers.Optimizer, optional
-        By default Adam at 0.05, as in Lucid. Its state starts anew in each batch.
-    thresholds : sequence of int
-        Steps after which to keep the images.
-    seed : int
-        Seed of the transforms: the image at index i moves by the draws of seed ``seed + i``.
-    batch_size : int
-        Most images in a step. Images that depend on each other (`objectives.diversity`, shared
-        parts) are never separated.
-    progress : bool
-        Whether to show a progress bar.
-    **preparation : str
-        ``last_relus`` and ``dtype`` of `preparation.prepare_network`.
-
-    Returns
-    -------
-    Rendering
+    The image at index i moves by the draws of seed ``seed + i``. Images that depend on each other
+    (`objectives.diversity`, shared parts) are one batch, whatever its size. An interrupt (Ctrl-C,
+    Jupyter's stop) ends the ascent and returns the batches so far.
     """
     objectives = [objectives] if isinstance(objectives, Objective) else list(objectives)
     thresholds = sorted(set(thresholds))
@@ -111,18 +95,17 @@ def ascend(
     ascent = Ascent(
         model, objectives, images, move, optimizer, batch_size=batch_size, **preparation
     )
-    layers = "+".join(tabulation.layers(objectives)) or "image"
-    total, description = thresholds[-1] * len(ascent.batches), f"{len(objectives)} x {layers}"
-    with progress_bar(
-        total=total, desc=description, unit="step", disable=not progress, leave=False
-    ) as bar:
+    names = "+".join(tabulation.layers(objectives)) or "image"
+    labels = {"desc": f"{len(objectives)} x {names}", "unit": "step"}
+    total = thresholds[-1] * len(ascent.batches)
+    with progress_bar(total=total, disable=not progress, leave=False, **labels) as bar:
         return ascent.run(objectives, images, thresholds, seed=seed, tick=bar.update)
 
 
 class Ascent:
     """A compiled step of gradient ascent and the loop around it, for the arguments of `ascend`.
 
-    Tracing the step takes seconds, so that what varies is kept out of the graph: the numbers in the
+    Tracing takes seconds, so that what varies is kept out of the graph: the numbers in the
     objectives, the draws of the transforms, and the weights, which `load` exchanges.
     """
 
@@ -137,33 +120,30 @@ class Ascent:
         batch_size: int = BATCH_SIZE,
         **preparation: str,
     ):
+        _check(model, objectives, images, move)
         layers = tabulation.layers(objectives)
         self.traces = 0  # how often the graph has been traced
-        self._prepare = partial(prepare_network, layers=layers, **preparation)
+        self.batches = _batches(objectives, images, batch_size)  # indices of the images of each
         self._move, self._optimizer = move, optimizer
         self._preprocesses = model.preprocesses
-        self._kinds, rows = tabulation.tabulate(objectives)
-        _check(model, objectives, images, move)
-        self.batches = _batches(objectives, images, batch_size)  # indices of the images of each
+        self._kinds, table = tabulation.tabulate(objectives)
+        self._prepare = partial(prepare_network, layers=layers, **preparation)
         self._network = self._prepare(model) if layers else None
         count = len(self.batches[0])
         self._variables = [tf.Variable(variable[:count]) for variable in images.variables]
         optimizer.build(self._variables)
         self._optimizer_start = [variable.numpy() for variable in optimizer.variables]
-        self._step = self._compile(model, images, rows)
+        self._step = self._compile(model, images, table)
 
-    def _compile(self, model: Model, images: Image, rows: Sequence[tuple]) -> Callable:
+    def _compile(self, model: Model, images: Image, table: Sequence[dict]) -> Callable:
         """Make the function that takes a step and returns the objectives before it."""
         count = len(self.batches[0])
-        specs = [
-            tuple(tf.TensorSpec((None, *column.shape[1:]), column.dtype) for column in row)
-            for row in rows
-        ]
+        specs = tf.nest.map_structure(lambda c: tf.TensorSpec((None, *c.shape[1:]), c.dtype), table)
         # Preprocessing is affine, and cheaper as one product and one sum.
         black, white = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
 
         @tf.function(input_signature=[specs, tf.TensorSpec((count, self._move.numbers))])
-        def step(rows, uniform):
+        def step(table, uniform):
             self.traces += 1  # runs when the graph is traced, not when it is run
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self._variables)
@@ -172,7 +152,7 @@ class Ascent:
                 if self._network is not None:
                     moved = transform.apply(pixels, self._move, uniform)
                     activations |= self._network(moved * (white - black) + black, training=False)
-                value = tabulation.values(self._kinds, rows, activations, count)
+                value = tabulation.values(self._kinds, table, activations, count)
                 loss = -tf.reduce_sum(value)
             self._optimizer.apply(tape.gradient(loss, self._variables), self._variables)
             return value
@@ -183,10 +163,10 @@ class Ascent:
         """Exchange the network for one of the same architecture; else do nothing, return False."""
         copy = self._prepare(model)
         same = architecture(copy) == architecture(self._network)
-        if not same or model.preprocesses != self._preprocesses:
-            return False
-        self._network.set_weights(copy.get_weights())
-        return True
+        same &= model.preprocesses == self._preprocesses
+        if same:
+            self._network.set_weights(copy.get_weights())
+        return same
 
     def run(
         self,
@@ -202,46 +182,43 @@ class Ascent:
 
         The objectives may differ from those compiled in numbers alone, the images in values alone.
         """
-        kinds, rows = tabulation.tabulate(objectives)
+        kinds, table = tabulation.tabulate(objectives)
         if kinds != self._kinds:
             raise ValueError("the objectives differ in kind from those this was compiled for.")
-        steps = thresholds[-1]
         values = [variable.numpy() for variable in images.variables]
         kept = np.zeros((len(thresholds), images.batch, *images.size, 3), np.float32)
-        history = np.full((steps, images.batch), np.nan, np.float32)
+        history = np.full((thresholds[-1], images.batch), np.nan, np.float32)
+        interrupted = False
         for batch in self.batches:
             indices = [batch if len(value) == images.batch else [0] for value in values]
             _assign(self._variables, [v[i] for v, i in zip(values, indices, strict=True)])
             _assign(self._optimizer.variables, self._optimizer_start)
-            numbers = tabulation.select(rows, batch)
-            interrupted = False
+            rows, done = tabulation.select(table, batch), batch.max() + 1
             try:
-                for step in range(1, steps + 1):
+                for step in range(1, len(history) + 1):
                     if rates is not None:
                         self._optimizer.learning_rate.assign(rates[step - 1])
-                    history[step - 1, batch] = self._take_step(numbers, seed + batch, step)
+                    history[step - 1, batch] = self._take_step(rows, seed + batch, step)
                     if step in thresholds:
                         kept[thresholds.index(step), batch] = images.render(self._variables)
                     tick()
             except KeyboardInterrupt:
                 interrupted = True
                 kept[np.searchsorted(thresholds, step) :, batch] = images.render(self._variables)
-            for value, variable, index in zip(values, self._variables, indices, strict=True):
-                value[index] = variable.numpy()
-            done = batch.max() + 1
-            if interrupted:
                 warnings.warn(
                     f"interrupted: returning {done} of {images.batch} images, the last "
-                    f"{len(set(batch))} of them after {step} of {steps} steps.",
+                    f"{len(set(batch))} of them after {step} of {len(history)} steps.",
                     stacklevel=2,
                 )
+            for value, variable, index in zip(values, self._variables, indices, strict=True):
+                value[index] = variable.numpy()
+            if interrupted:
                 break
         _assign(images.variables, values)
         return Rendering(kept[:, :done], history[:, :done])
 
-    def _take_step(self, numbers: Sequence[tuple], seeds: np.ndarray, step: int) -> np.ndarray:
-        """Take a step of one batch, and return the objectives before it."""
-        values = self._step(numbers, transform.draw(self._move, seeds, step)).numpy()
+    def _take_step(self, rows: Sequence[dict], seeds: np.ndarray, step: int) -> np.ndarray:
+        values = self._step(rows, transform.draw(self._move, seeds, step)).numpy()
         if not np.isfinite(values).all():
             raise FloatingPointError(
                 f"objectives {values} at step {step}, with learning rate "
@@ -257,10 +234,7 @@ def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
 
 
 def _batches(objectives: Sequence[Objective], images: Image, size: int) -> list[np.ndarray]:
-    """Indices of equally many images; where the last batch is short, its last image is repeated.
-
-    One shape for all batches, since another one would be traced anew.
-    """
+    """Indices of equally many images, to trace once: a short batch repeats its last image."""
     if images.shared or tabulation.couples(objectives):
         size = images.batch
     count = -(-images.batch // size)
@@ -286,6 +260,8 @@ def _check(
             f"{images.size[1]}, but {model.backbone.title} needs at least "
             f"{model.backbone.minimum_size}: take a larger image."
         )
-    network = model.submodel([name for name in layers if name != LOGIT], logit=LOGIT in layers)
+    names = [name for name in layers if name != LOGIT]
+    model.check_spatial(names)
+    network = model.submodel(names, logit=LOGIT in layers)
     shapes = network.compute_output_shape((1, height, width, 3))
     tabulation.check(objectives, {name: shape[1:] for name, shape in shapes.items()})

@@ -1,10 +1,10 @@
 """Small random movements of the image, which keep optimisation from finding adversarial noise.
 
-A transform turns uniform random numbers into an affine map from output to input coordinates, for
-each image separately, and says how large the output is. A chain of transforms is one map, and is
-applied in one interpolation.
+Transforms are affine maps from output to input coordinates, drawn for each image separately. A
+chain of them is one map, applied in one interpolation.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,21 +14,16 @@ import tensorflow as tf
 Size = tuple[int, int]  # height and width, in pixels
 
 
-def _identity(uniform: tf.Tensor) -> tf.Tensor:
-    return tf.eye(3, batch_shape=tf.shape(uniform)[:1])
-
-
 @dataclass(frozen=True)
 class Transform:
-    """A random affine map.
-
-    `matrix` maps uniform numbers in [0, 1), ``(N, numbers)``, to matrices, ``(N, 3, 3)``, which map
-    x and y, in pixels from the centre of the output, to those from the centre of the input.
-    """
+    """A random affine map from x and y about the centre of the output to those of the input."""
 
     resize: Callable[[Size], Size]  # from the size of the input to that of the output
     numbers: int = 0  # random numbers per image
-    matrix: Callable[[tf.Tensor], tf.Tensor] = _identity
+    # From uniform numbers in [0, 1), (N, numbers), to matrices, (N, 3, 3).
+    matrix: Callable[[tf.Tensor], tf.Tensor] = lambda uniform: tf.eye(
+        3, batch_shape=uniform.shape[:1]
+    )
 
 
 def pad(pixels: int) -> Transform:
@@ -42,9 +37,8 @@ def jitter(pixels: int) -> Transform:
     _check_pixels("jitter", pixels)
 
     def matrix(uniform: tf.Tensor) -> tf.Tensor:
-        shift = tf.floor(uniform * (pixels + 1)) - pixels / 2
-        zero = tf.zeros_like(shift[:, 0])
-        return _matrix([zero + 1, zero, shift[:, 0]], [zero, zero + 1, shift[:, 1]])
+        x, y = tf.unstack(tf.floor(uniform * (pixels + 1)) - pixels / 2, axis=1)
+        return _matrix([1, 0, x], [0, 1, y], like=x)
 
     return Transform(lambda size: (size[0] - pixels, size[1] - pixels), 2, matrix)
 
@@ -53,8 +47,7 @@ def random_scale(factors: Sequence[float]) -> Transform:
     """Scale by one of `factors` (Lucid's ``random_scale``, on a canvas of constant size)."""
 
     def matrix(factor: tf.Tensor) -> tf.Tensor:
-        inverse, zero = 1 / factor, tf.zeros_like(factor)
-        return _matrix([inverse, zero, zero], [zero, inverse, zero])
+        return _matrix([1 / factor, 0, 0], [0, 1 / factor, 0], like=factor)
 
     return _random_choice("random_scale", factors, matrix)
 
@@ -64,8 +57,8 @@ def random_rotate(degrees: Sequence[float]) -> Transform:
 
     def matrix(angle: tf.Tensor) -> tf.Tensor:
         angle *= np.float32(np.pi / 180)
-        cos, sin, zero = tf.cos(angle), tf.sin(angle), tf.zeros_like(angle)
-        return _matrix([cos, -sin, zero], [sin, cos, zero])
+        cos, sin = tf.cos(angle), tf.sin(angle)
+        return _matrix([cos, -sin, 0], [sin, cos, 0], like=angle)
 
     return _random_choice("random_rotate", degrees, matrix)
 
@@ -78,21 +71,18 @@ def crop_or_pad(height: int, width: int) -> Transform:
 
 def compose(transforms: Sequence[Transform]) -> Transform:
     """Chain transforms, the first one first."""
-    transforms = tuple(transforms)
+    transforms = [Transform(lambda size: size), *transforms]
+    numbers = [transform.numbers for transform in transforms]
 
     def matrix(uniform: tf.Tensor) -> tf.Tensor:
-        total, used = _identity(uniform), 0
-        for transform in transforms:
-            total = total @ transform.matrix(uniform[:, used : used + transform.numbers])
-            used += transform.numbers
-        return total
+        uniforms = tf.split(uniform, numbers, axis=1)
+        matrices = (t.matrix(u) for t, u in zip(transforms, uniforms, strict=True))
+        return functools.reduce(tf.matmul, matrices)
 
     def resize(size: Size) -> Size:
-        for transform in transforms:
-            size = transform.resize(size)
-        return size
+        return functools.reduce(lambda size, transform: transform.resize(size), transforms, size)
 
-    return Transform(resize, sum(transform.numbers for transform in transforms), matrix)
+    return Transform(resize, sum(numbers), matrix)
 
 
 def light() -> list[Transform]:
@@ -103,17 +93,13 @@ def light() -> list[Transform]:
 def standard(strength: int = 1) -> list[Transform]:
     """Return Lucid's standard set: shift, scale by a tenth, rotate by 10 degrees, shift.
 
-    The image is padded by the 6 pixels that the two jitters crop (Lucid pads by 12), so that the
-    network sees as many pixels as the image has. All movements are multiplied by `strength`.
+    All movements are multiplied by `strength`. The padding is what the two jitters crop (Lucid's is
+    twice as wide), so that the network sees as many pixels as the image has.
     """
-    degrees = [*range(-10, 11), 0, 0, 0, 0, 0]
-    return [
-        pad(6 * strength),
-        jitter(8 * strength),
-        random_scale([1 + strength * (i - 5) / 50 for i in range(11)]),
-        random_rotate([strength * degree for degree in degrees]),
-        jitter(4 * strength),
-    ]
+    scales = [1 + strength * (i - 5) / 50 for i in range(11)]
+    degrees = [strength * degree for degree in (*range(-10, 11), 0, 0, 0, 0, 0)]
+    moves = [jitter(8 * strength), random_scale(scales), random_rotate(degrees)]
+    return [pad(6 * strength), *moves, jitter(4 * strength)]
 
 
 def heavy() -> list[Transform]:
@@ -137,31 +123,25 @@ def apply(images: tf.Tensor, transform: Transform, uniform: tf.Tensor) -> tf.Ten
             f"{target[1]}: pad first, or jitter less."
         )
     matrix = transform.matrix(uniform)
-    y, x = ((side - 1) / 2 for side in size)
-    y_out, x_out = ((side - 1) / 2 for side in target)
+    linear, shift = matrix[:, :2, :2], matrix[:, :2, 2]
     # From coordinates about the centre to those about the corner, which the operation takes.
-    shift_x = matrix[:, 0, 2] + x - matrix[:, 0, 0] * x_out - matrix[:, 0, 1] * y_out
-    shift_y = matrix[:, 1, 2] + y - matrix[:, 1, 0] * x_out - matrix[:, 1, 1] * y_out
-    zero = tf.zeros_like(shift_x)
-    rows = [matrix[:, 0, 0], matrix[:, 0, 1], shift_x, matrix[:, 1, 0], matrix[:, 1, 1], shift_y]
+    (y, x), (y_out, x_out) = ([(side - 1) / 2 for side in sides] for sides in (size, target))
+    shift = shift + [x, y] - linear[..., 0] * x_out - linear[..., 1] * y_out
+    rows = tf.reshape(tf.concat([linear, shift[..., None]], axis=2), (-1, 6))
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=tf.stack([*rows, zero, zero], axis=-1),
+        transforms=tf.pad(rows, [(0, 0), (0, 2)]),
         output_shape=target,
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
         fill_value=0.5,
     )
-    return _scale_gradient(moved, 1 / tf.linalg.det(matrix[:, :2, :2]))
+    return _scale_gradient(moved, 1 / tf.linalg.det(linear))
 
 
 @tf.custom_gradient
 def _scale_gradient(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Multiply the gradient of each image.
-
-    TensorFlow moves the gradient back by the inverse map, which for a map that shrinks areas by
-    some factor is too large by that factor.
-    """
+    """Undo that TensorFlow's gradient of a map is too large by what the map shrinks areas."""
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return upstream * factors[:, None, None, None], tf.zeros_like(factors)
@@ -169,9 +149,7 @@ def _scale_gradient(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
     return images, gradient
 
 
-def _random_choice(
-    name: str, options: Sequence[float], matrix: Callable[[tf.Tensor], tf.Tensor]
-) -> Transform:
+def _random_choice(name: str, options: Sequence[float], matrix: Callable) -> Transform:
     if len(options) == 0:
         raise ValueError(f"{name} has nothing to choose from; expected at least one number.")
 
@@ -182,10 +160,11 @@ def _random_choice(
     return Transform(lambda size: size, 1, matrix_of_choice)
 
 
-def _matrix(*rows: list[tf.Tensor]) -> tf.Tensor:
-    zero = tf.zeros_like(rows[0][0])
-    rows = [*rows, [zero, zero, zero + 1]]
-    return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=1)
+def _matrix(*rows: list[tf.Tensor | float], like: tf.Tensor) -> tf.Tensor:
+    """Matrices, ``(N, 3, 3)``, from their first two rows of numbers or of tensors, ``(N,)``."""
+    entries = [tf.broadcast_to(tf.cast(x, tf.float32), tf.shape(like)) for x in sum(rows, [])]
+    zero = tf.zeros_like(like)
+    return tf.reshape(tf.stack([*entries, zero, zero, zero + 1], axis=-1), (-1, 3, 3))
 
 
 def _check_pixels(name: str, pixels: int) -> None:
