@@ -23,7 +23,8 @@ def patchwork(
     rows = -(-len(images) // columns)
     size = cell * columns, (cell + 0.25) * rows + 0.4
     figure, grid = style.image_grid(rows, columns, size, title)
-    for axes, image, text in zip(grid.flat, images, titles or [""] * len(images), strict=False):
+    titles = [""] * len(images) if titles is None else titles
+    for axes, image, text in zip(grid.flat, images, titles, strict=False):
         style.show_image(axes, image, text)
     return figure
 

@@ -89,10 +89,10 @@ def learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
     """
     layers = table["layer"].unique()
     figure, (grid,) = style.panels(1, len(layers), (10, 3.4), title, sharey=True)
-    means = table.groupby(["layer", "network", "patches"])["r2"].mean()
     for axes, layer in zip(grid, layers, strict=True):
         for network, line in style.network_styles(table["network"]).items():
-            curve = means[layer, network]
+            rows = table[(table["layer"] == layer) & (table["network"] == network)]
+            curve = rows.groupby("patches")["r2"].mean()
             axes.plot(curve.index, curve, label=network, markersize=4, **line)
         axes.set(title=layer, xlabel="training patches")
     grid[0].set_ylim(top=1.05)  # shared, and only now that all curves are drawn

@@ -30,11 +30,12 @@ def overlay(
         raise ValueError(f"opacity is {opacity}; expected a number in [0, 1].")
     if maps.shape != images.shape[:3]:
         raise ValueError(f"maps have the shape {maps.shape}, images {images.shape}: they differ.")
-    overlays = np.empty_like(images)
-    for image, heat, result in zip(images, maps, overlays, strict=True):
-        colors = cv2.applyColorMap(to_uint8(heat), COLORMAPS[colormap])[..., ::-1]
-        cv2.addWeighted(colors, opacity, image, 1 - opacity, 0, dst=result)
-    return overlays
+    overlays = []
+    for image, heat in zip(images, maps, strict=True):
+        colors = cv2.applyColorMap(to_uint8(heat), COLORMAPS[colormap])
+        colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
+        overlays.append(cv2.addWeighted(colors, opacity, image, 1 - opacity, 0))
+    return np.stack(overlays)
 
 
 def outline_neoplastic(patches: PatchSet) -> np.ndarray | None:
@@ -179,13 +180,13 @@ def map_similarity(
     have no order.
     """
     changes = [name for name in table[column].unique() if name != baseline]
-    methods = table["method"].unique()
+    places, methods = [*changes, baseline], table["method"].unique()
     styles = [{**style.method_style(name), "linestyle": linestyle} for name in methods]
     figure, (grid,) = style.panels(1, 2, (10, 4), title)
     titles = {"spearman": "rank correlation", "ssim": "structural similarity (SSIM)"}
     for axes, (measure, label) in zip(grid, titles.items(), strict=True):
         values = table[table["measure"] == measure].set_index(["method", column])
-        rows = {style.title_of(name): values.xs(name).loc[[*changes, baseline]] for name in methods}
+        rows = {style.title_of(name): values.xs(name).reindex(places) for name in methods}
         style.draw_intervals(axes, rows, styles, 0.15, baseline=baseline)
         style.set_ticks(axes, changes, rotation=45, ha="right")
         axes.set(title=f"{label} with the original map", xlabel=xlabel)
