@@ -13,20 +13,17 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a scratch path to write to; it becomes `path` at the end, and is removed on an error.
+    """Yield a scratch path, which becomes `path` at the end; on an error the old file stays.
 
-    What killed processes have left behind for the same path is removed. If the disk is full, the
-    old file is unchanged.
+    Scratch files of killed processes for the same path are removed.
     """
     path = Path(path)
-    suffix = "".join(path.suffixes[-2:])
-    stem = path.name.removesuffix(suffix)
     with disk_space(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for stray in path.parent.glob(f".*~{path.name}"):
             if is_abandoned(stray):
                 stray.unlink(missing_ok=True)
-        scratch = path.with_name(f"{scratch_prefix()}{stem}{suffix}")
+        scratch = path.with_name(scratch_prefix() + path.name)
         try:
             yield scratch
             os.replace(scratch, path)
@@ -66,14 +63,12 @@ def scratch_prefix() -> str:
 
 def is_abandoned(scratch: Path) -> bool:
     """Whether the process of this host that made a scratch file or folder has ended."""
-    host, _, rest = scratch.name[1:].partition("~")
-    process = rest.partition("~")[0]
-    if host != socket.gethostname() or not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # somebody else's, and alive
-        pass
+    host, process, *_ = [*scratch.name[1:].split("~"), ""]
+    if host == socket.gethostname() and process.isdecimal():
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # somebody else's, and alive
+            pass
     return False

@@ -11,9 +11,7 @@ class _Display:
     """A text file whose last line is one output of a notebook, updated in place."""
 
     encoding = "utf-8"  # tqdm draws full blocks for files of this encoding
-
-    def __init__(self) -> None:
-        self._handle = None
+    _handle = None
 
     def write(self, text: str) -> None:
         """Show a state of the bar, which tqdm writes behind a carriage return; "" removes it."""
@@ -30,7 +28,6 @@ class _Display:
 def progress_bar(*arguments: Any, **options: Any) -> tqdm:
     """Make a `tqdm` bar with tqdm's own arguments; loops of under a second show nothing."""
     if getattr(get_ipython(), "kernel", None) is not None:
-        # tqdm's widgets stay at 0 % in executed notebooks.
-        # Position 0, since every bar, also one within another, has a display of its own.
+        # tqdm's widgets stay at 0 % in executed notebooks; each bar has a display of its own.
         options = {"file": _Display(), "ncols": 80, "position": 0, **options}
     return tqdm(*arguments, **{"mininterval": 0.5, "delay": 1, **options})

@@ -14,14 +14,17 @@ def _notebook(path, *sources):
 
 def test_a_failed_notebook_keeps_the_old_copy(tmp_path):
     executed = tmp_path / "out" / "x.ipynb"
-    execute(_notebook(tmp_path / "x.ipynb", "1 + 1"), executed)
-    before = executed.read_bytes()
-    broken = _notebook(tmp_path / "x.ipynb", "2 + 2", 'raise ValueError("say this")')
+    executed.parent.mkdir()
+    executed.write_text("the old copy")
+    below = "import os; os.write(2, b'said below Python')"
+    broken = _notebook(tmp_path / "x.ipynb", below, 'raise ValueError("say this")')
     with pytest.raises(NotebookFailed, match="cell 2 of x.ipynb: ValueError: say this"):
         execute(broken, executed)
-    assert executed.read_bytes() == before
-    (kept,) = (executed.parent / ".work").glob("failed-*")
-    assert "say this" in kept.read_text()
+    assert executed.read_text() == "the old copy"
+    work = executed.parent / ".work"
+    assert sorted(path.name for path in work.iterdir()) == ["failed-x.ipynb", "kernels.log"]
+    assert "say this" in (work / "failed-x.ipynb").read_text()
+    assert "said below Python" in (work / "kernels.log").read_text()
     assert sorted(path.name for path in executed.parent.iterdir()) == [".work", "x.ipynb"]
 
 

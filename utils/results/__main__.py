@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.results.execution import NOTEBOOKS, execute_all
 from utils.results.pages import write
-from utils.results.verification import report
+from utils.results.record import problems, records
 
 
 def main() -> None:
@@ -30,7 +30,11 @@ def main() -> None:
             written = write(root)
             print(f"{written[0]} and {len(written) - 1} READMEs")
         else:
-            sys.exit(report(root))
+            lines = problems(root)
+            counts = [len(record.files) for _, record in records(root)]
+            lines += [f"{len(counts)} experiments, {sum(counts)} files, {len(lines)} problems"]
+            print(*lines, sep="\n")
+            sys.exit(len(lines) > 1)
     except ValueError as error:
         parser.exit(1, f"{error}\n")
 

@@ -9,8 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +42,17 @@ class _Client(NotebookClient):
 
 
 def execute(
-    notebook: str | Path,
-    executed: str | Path,
+    notebook: Path,
+    executed: Path,
     parameters: Mapping[str, Any] | None = None,
     *,
     show: Callable[[str], None] | None = None,
 ) -> None:
-    """Execute a notebook; its copy with outputs appears only when all cells have run.
+    """Execute a notebook; its copy `executed`, with outputs, appears only when all cells have run.
 
-    Parameters
-    ----------
-    notebook, executed : str or Path
-    parameters : mapping of str to object, optional
-        Values for the cell that is tagged ``parameters``.
-    show : callable, optional
-        Called with every state of the notebook's progress bars.
+    The parameters replace those of the cell tagged ``parameters``; `show` is called with every
+    state of a progress bar. What the kernel itself writes, such as TensorFlow, goes to a log.
     """
-    notebook, executed = Path(notebook), Path(executed)
     nodes = load_notebook_node(str(notebook))
     if parameters:
         kernel = {"kernel_name": "python3", "language": "python"}
@@ -67,10 +60,13 @@ def execute(
     del nodes.metadata["papermill"]
     client = _Client(nodes, kernel_name="python3", timeout=None, coalesce_streams=True)
     client.show = show
+    work = executed.parent / WORK
+    work.mkdir(parents=True, exist_ok=True)
     try:
-        client.execute()
+        with open(work / "kernels.log", "a") as log:
+            client.execute(stderr=log)
     except (CellExecutionError, DeadKernelError) as error:
-        kept = executed.parent / WORK / f"failed-{executed.name}"
+        kept = work / f"failed-{executed.name}"
         _write(nodes, kept)
         number = max(cell.get("execution_count") or 0 for cell in nodes.cells)
         name = getattr(error, "ename", type(error).__name__)
@@ -93,32 +89,6 @@ def _write(notebook: nbformat.NotebookNode, path: Path) -> None:
         scratch.write_text(text + "\n", encoding="utf-8")
 
 
-@contextmanager
-def _errors_to(log: Path) -> Iterator[None]:
-    """Let this process and its kernels write errors, such as TensorFlow's greetings, to a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with open(log, "a") as file:
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(terminal, 2)
-        os.close(terminal)
-
-
-def _on_one_line(label: str) -> Callable[[str], None]:
-    """Return a function that shows a text behind a label, in place of the one before."""
-
-    def show(text: str) -> None:
-        line = f"{label} {text}"[: shutil.get_terminal_size().columns - 1]
-        print(f"\r\x1b[K{line}", end="", flush=True)
-
-    return show
-
-
 def execute_all(
     notebooks: Sequence[str], backbone: str, results: Path, *, force: bool = False
 ) -> None:
@@ -130,17 +100,20 @@ def execute_all(
         parameters["FORCE"] = True
     for name in notebooks:
         file = f"{name}.ipynb"
-        label = f"{file}, {backbone}:"
-        show = _on_one_line(label) if sys.stdout.isatty() else None
-        started = time.monotonic()
+        label, started = f"{file}, {backbone}:", time.monotonic()
+
+        def show(text: str, label=label) -> None:
+            line = f"{label} {text}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[K{line}", end="", flush=True)
+
         print(label, end=" ", flush=True)
+        terminal = sys.stdout.isatty()
         try:
-            with _errors_to(folder / WORK / "kernels.log"):
-                execute(ROOT / file, folder / file, parameters, show=show)
+            execute(ROOT / file, folder / file, parameters, show=show if terminal else None)
         except (NotebookFailed, OSError) as error:
             print(f"failed after {time.monotonic() - started:.0f} s", flush=True)
             sys.exit(str(error))
-        if show:
+        if terminal:
             show("")
         print(f"{time.monotonic() - started:.0f} s", flush=True)
     print(f"All notebooks: {time.monotonic() - begun:.0f} s. Results:")

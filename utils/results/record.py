@@ -1,4 +1,4 @@
-"""The record of a run: the only schema of ``run.json``, written and read here."""
+"""The record of a run, ``run.json``: its only schema, and the check of results against it."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.files import whole_file
+from utils.files import file_sha256, whole_file
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository, where the notebooks are
 RECORD = "run.json"
@@ -58,21 +58,22 @@ class Record:
                 expected = f"{field.name!r}; expected {field.type.__name__}"
                 raise ValueError(f"{path} has {text} for {expected}. {AGAIN}")
         record = cls(**known)
-        record._check_entries(path)
+        for name, entry, keys in record._entries():
+            for key in keys:
+                if not isinstance(entry, dict) or key not in entry:
+                    text = f"{path} has {str(entry)[:60]} for {name!r}"
+                    raise ValueError(f"{text}; expected a dictionary with {key!r}. {AGAIN}")
         return record
 
-    def _check_entries(self, path: Path) -> None:
-        """Raise ValueError unless dictionaries within the record have what pages need."""
-        entries = [("data", self.data, ["origin", "patches", "groups"])]
-        entries += [(f"weights, {name}", about, ["origin"]) for name, about in self.weights.items()]
-        for name, about in self.files.items():
-            more = [keys for attribute, keys in _NEEDED_WITH.items() if attribute in about]
-            entries.append((name, about, sum(more, ["alt", "sha256"])))
-        for name, about, keys in entries:
-            for key in keys:
-                if not isinstance(about, dict) or key not in about:
-                    text = f"{path} has {str(about)[:60]} for {name!r}"
-                    raise ValueError(f"{text}; expected a dictionary with {key!r}. {AGAIN}")
+    def _entries(self) -> Iterator[tuple[str, dict, list[str]]]:
+        """Yield the dictionaries within the record, with the keys that pages need of each."""
+        yield "data", self.data, ["origin", "patches", "groups"]
+        for name, entry in self.weights.items():
+            yield f"weights, {name}", entry, ["origin"]
+        for name, entry in self.files.items():
+            yield name, entry, ["alt", "sha256"]
+            for attribute in entry.keys() & _NEEDED_WITH:
+                yield name, entry, _NEEDED_WITH[attribute]
 
 
 def records(root: str | Path) -> Iterator[tuple[Path, Record]]:
@@ -80,6 +81,31 @@ def records(root: str | Path) -> Iterator[tuple[Path, Record]]:
     for path in sorted(Path(root).rglob(RECORD)):
         if WORK not in path.parts:
             yield path.parent, Record.read(path.parent)
+
+
+def problems(root: str | Path) -> list[str]:
+    """Return one line per file that is missing, changed or not produced by any run.
+
+    Pages and executed notebooks, which no run records, are left out.
+    """
+    root = Path(root)
+    lines, known = [], {root / "index.html"}
+    for folder, record in records(root):
+        known |= {folder / RECORD, *(folder / name for name in record.files)}
+        for name, about in record.files.items():
+            path = folder / name
+            if not path.is_file():
+                lines.append(f"{path}: missing")
+            elif file_sha256(path) != about["sha256"]:
+                lines.append(f"{path}: not the file that {folder / RECORD} recorded")
+    if len(known) == 1:
+        raise ValueError(f"{root} has no {RECORD}: run 'make figures'.")
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        inside = path.relative_to(root).parts
+        of_no_run = WORK in inside or inside[0] == "notebooks" or path.name == "README.md"
+        if path not in known and not of_no_run:
+            lines.append(f"{path}: not produced by any run; remove it")
+    return lines
 
 
 def previous_files(folder: Path) -> list[str]:
@@ -97,11 +123,9 @@ def commit() -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
 
     try:
-        head = git("rev-parse", "--short=7", "HEAD")
-        if head.returncode:
-            return ""
+        head = git("rev-parse", "--short=7", "HEAD").stdout.strip()
         # Results are tracked too, and change with every run.
         same = git("diff", "--quiet", "HEAD", "--", "utils", "*.ipynb", "*requirements.txt")
     except OSError:  # there is no git
         return ""
-    return head.stdout.strip() + ("-dirty" if same.returncode else "")
+    return f"{head}-dirty" if head and same.returncode else head

@@ -8,7 +8,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -30,24 +31,19 @@ from utils.results.tables import readable
 from utils.versions import versions
 
 _NOT_RECORDED = ("RESULTS", "FORCE")  # where files go and whether to make them again
+_FIGURE_OPTIONS: dict[str, dict[str, Any]] = {
+    # Without the version of matplotlib, which would change the bytes but not the picture.
+    ".png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 9}},
+    ".jpg": {"pil_kwargs": {"quality": 80, "optimize": True}},
+}
+_IMAGE_OPTIONS = {
+    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 9],
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 80, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+}
 
 
 class Results:
-    """The files of one experiment.
-
-    Parameters
-    ----------
-    root : str or Path
-        Folder of all results.
-    *experiment : str
-        Subfolders of this experiment.
-
-    Attributes
-    ----------
-    folder : Path
-    files : dict of str to dict
-        Attributes of each file, by its name in the folder: ``sha256``, ``alt`` and more.
-    """
+    """The files of one experiment, by name, each with ``sha256``, ``alt`` and more attributes."""
 
     def __init__(self, root: str | Path, *experiment: str):
         self.folder = Path(root, *experiment)
@@ -85,63 +81,39 @@ class Results:
             self.figure(content, name, alt, **about)
             display(content)
 
-    def figure(self, figure: Figure, name: str, alt: str = "", **about: Any) -> Path:
+    def figure(self, figure: Figure, name: str, alt: str = "", **about: Any) -> None:
         """Save a matplotlib figure: ``.png`` for lines and text, ``.jpg`` for many pictures."""
-        options = {
-            # Without the version of matplotlib, which would change the bytes but not the picture.
-            ".png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 9}},
-            ".jpg": {"pil_kwargs": {"quality": 80, "optimize": True}},
-        }
-        path = self._path(name, options)
-        with whole_file(path) as scratch:
-            figure.savefig(scratch, **options[path.suffix])
-        return self._add(name, alt, about)
+        with self._file(name, alt, about, _FIGURE_OPTIONS) as scratch:
+            figure.savefig(scratch, **_FIGURE_OPTIONS[scratch.suffix])
 
-    def image(self, image: np.ndarray, name: str, alt: str = "", **about: Any) -> Path:
+    def image(self, image: np.ndarray, name: str, alt: str = "", **about: Any) -> None:
         """Save RGB pixels, ``(H, W, 3)``, uint8 or float in [0, 1], as ``.png`` or ``.jpg``."""
-        options = {
-            ".png": [cv2.IMWRITE_PNG_COMPRESSION, 9],
-            ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 80, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
-        }
-        path = self._path(name, options)
-        pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-        encoded = cv2.imencode(path.suffix, pixels, options[path.suffix])[1]
-        with whole_file(path) as scratch:
+        with self._file(name, alt, about, _IMAGE_OPTIONS) as scratch:
+            pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+            encoded = cv2.imencode(scratch.suffix, pixels, _IMAGE_OPTIONS[scratch.suffix])[1]
             scratch.write_bytes(encoded.tobytes())
-        return self._add(name, alt, about)
 
-    def table(self, table: pd.DataFrame, name: str, alt: str = "", **about: Any) -> Path:
+    def table(self, table: pd.DataFrame, name: str, alt: str = "", **about: Any) -> None:
         """Save a table as ``.csv``, six digits per number."""
-        with whole_file(self._path(name, (".csv",))) as scratch:
+        with self._file(name, alt, about, (".csv",)) as scratch:
             table.to_csv(scratch, index=False, float_format="%.6g")
-        return self._add(name, alt, about)
 
-    def _path(self, name: str, suffixes) -> Path:
-        if Path(name).suffix not in suffixes:
+    @contextmanager
+    def _file(self, name: str, alt: str, about: Mapping[str, Any], suffixes) -> Iterator[Path]:
+        path = self.folder / name
+        if path.suffix not in suffixes:
             expected = " or ".join(suffixes)
             raise ValueError(f"file name is {name!r}; expected a name ending in {expected}.")
-        return self.folder / name
-
-    def _add(self, name: str, alt: str, about: Mapping[str, Any]) -> Path:
-        path = self.folder / name
+        with whole_file(path) as scratch:
+            yield scratch
         known = {key: value for key, value in about.items() if value is not None}
         self.files[name] = {"sha256": file_sha256(path), "alt": alt, **known}
-        return path
 
 
 class Run:
     """One execution of a notebook: its steps, its results, and where they come from.
 
-    Parameters
-    ----------
-    notebook : str
-        File name.
-    root : str or Path
-        Folder of all results.
-    parameters : mapping of str to object
-        Parameters of the notebook.
-    force : bool
-        Compute every step again, also those that the same parameters have made before.
+    With `force`, kept steps of earlier runs are ignored.
     """
 
     def __init__(
@@ -172,12 +144,8 @@ class Run:
             self._used["backbone"] = model.backbone.name
             self._used["backbone_title"] = model.backbone.title
             self._used["weights"][name] = {"origin": model.origin, "sha256": model.sha256}
-        self._used["data"] = {
-            "origin": patches.origin,
-            "sha256": patches.sha256,
-            "patches": len(patches),
-            "groups": len(set(patches.groups)),
-        }
+        data = {"origin": patches.origin, "sha256": patches.sha256, "patches": len(patches)}
+        self._used["data"] = {**data, "groups": len(set(patches.groups))}
 
     def verdict(self, claim: str, text: str) -> None:
         """Print what the data say about a claim, and keep it with the results."""
@@ -193,6 +161,7 @@ class Run:
         if "backbone" not in self._used:
             raise ValueError("call uses() before finish() to record networks and patches.")
         seconds = time.monotonic() - self._began
+        steps = self.steps
         with disk_space(self.root), FileLock(self.root / WORK / "publish.lock"):
             for name, results in self._results.items():
                 record = Record(
@@ -205,17 +174,30 @@ class Run:
                     finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                     duration_seconds=round(seconds, 1),
                     files=dict(sorted(results.files.items())),
-                    steps_kept=self.steps.taken,
+                    steps_kept=steps.taken,
                     commit=self._commit,
                 )
                 _publish(results, self.root / name, record)
                 print(f"{self.root / name}: {len(results.files)} files")
         shutil.rmtree(self._staged, ignore_errors=True)
-        if self.steps.taken:
+        if steps.taken:
             print(
-                f"{self.steps.taken} of {self.steps.taken + self.steps.made} steps were kept from "
-                "an earlier run with the same parameters; FORCE makes them again."
+                f"{steps.taken} of {steps.taken + steps.made} steps were kept from an earlier run "
+                "with the same parameters; FORCE makes them again."
             )
+
+
+def _publish(results: Results, folder: Path, record: Record) -> None:
+    record.write(results.folder)  # where it fails if there is no space
+    before = previous_files(folder)
+    for name in [*results.files, RECORD]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(results.folder / name, folder / name)
+    for name in set(before) - results.files.keys():
+        path = folder / name
+        path.unlink(missing_ok=True)
+        if path.parent != folder and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
 
 def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
@@ -250,16 +232,3 @@ def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
     run.main = run.results(*folder.format(backbone=run.backbone.name).split("/"))
     run.show = run.main.show
     return run
-
-
-def _publish(results: Results, folder: Path, record: Record) -> None:
-    record.write(results.folder)  # where it fails if there is no space
-    before = previous_files(folder)
-    for name in [*results.files, RECORD]:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(results.folder / name, folder / name)
-    for name in set(before) - results.files.keys():
-        path = folder / name
-        path.unlink(missing_ok=True)
-        if path.parent != folder and path.parent.is_dir() and not any(path.parent.iterdir()):
-            path.parent.rmdir()

@@ -7,7 +7,7 @@ the code of the methods and the versions of the packages.
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
@@ -23,6 +23,7 @@ from utils.versions import versions
 _UNUSED = timedelta(days=14)  # after this time a kept step is removed
 # These modules draw or store results; they cannot change what a step returns.
 _NOT_METHODS = ("results", "files.py", "progress.py", "versions.py")
+_PLAIN = (bool, int, float, str, bytes, NoneType, np.generic, PathLike)
 
 
 class Steps:
@@ -53,55 +54,52 @@ def _call(name: str, key: str, call: Callable) -> Any:
     return call()
 
 
+@functools.cache
+def code_sha256() -> str:
+    """Hash the code of the methods: all of `utils` but what only draws or stores."""
+    root = Path(__file__).parent.parent
+    paths = {path.relative_to(root): path for path in sorted(root.rglob("*.py"))}
+    digest = hashlib.sha256()
+    for name, path in paths.items():
+        if name.parts[0] not in _NOT_METHODS:
+            digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def identity(value: Any) -> str:
     """Hash a value's content: the same in every process, and different for different values."""
     return joblib.hash(_content(value))
 
 
-@functools.cache
-def code_sha256() -> str:
-    """Hash the code of the methods: all of `utils` but what only draws or stores."""
-    root = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root)
-        if name.parts[0] not in _NOT_METHODS:
-            digest.update(f"{name.as_posix()}\n".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def _content(value: Any) -> tuple:
     """Reduce a value to its type and plain items, in which the order of a mapping counts."""
-    if isinstance(value, (bool, int, float, str, bytes, NoneType, np.generic, PathLike)):
+    if isinstance(value, _PLAIN):
         return type(value).__name__, repr(value)
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         values = hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
         return "array", value.dtype.str, str(value.shape), values
+    return type(value).__qualname__, [_content(item) for item in _items(value)]
+
+
+def _items(value: Any) -> Iterable:
     if isinstance(value, (list, tuple, np.ndarray)):
-        items = value
-    elif isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, (pd.DataFrame, pd.Series)):
-        items = value.reset_index().to_dict("list").items()
-    elif hasattr(value, "identity"):
-        items = value.identity
-    elif dataclasses.is_dataclass(value):
-        items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
-    elif isinstance(value, functools.partial):
-        items = value.func, value.args, value.keywords
-    elif isinstance(value, MethodType):
-        items = value.__func__, value.__self__
-    elif _of_module(value):
-        items = value.__module__, value.__qualname__
-    else:
-        raise TypeError(
-            f"{value!r} cannot be hashed, so that this step cannot be kept: call the function "
-            "directly, or pass arrays, plain values and functions of modules."
-        )
-    return type(value).__qualname__, [_content(item) for item in items]
-
-
-def _of_module(value: Any) -> bool:
-    function = isinstance(value, (FunctionType, BuiltinFunctionType))
-    return function and value.__module__ != "__main__" and "<" not in value.__qualname__
+        return value
+    if isinstance(value, Mapping):
+        return value.items()
+    if isinstance(value, (pd.DataFrame, pd.Series)):
+        return value.reset_index().to_dict("list").items()
+    if hasattr(value, "identity"):
+        return value.identity
+    if dataclasses.is_dataclass(value):
+        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, functools.partial):
+        return value.func, value.args, value.keywords
+    if isinstance(value, MethodType):
+        return value.__func__, value.__self__
+    if isinstance(value, (FunctionType, BuiltinFunctionType)):
+        if value.__module__ != "__main__" and "<" not in value.__qualname__:  # of a module
+            return value.__module__, value.__qualname__
+    raise TypeError(
+        f"{value!r} cannot be hashed, so that this step cannot be kept: call the function "
+        "directly, or pass arrays, plain values and functions of modules."
+    )

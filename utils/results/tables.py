@@ -27,15 +27,13 @@ def readable(
     """
     index, columns = list(index), list(columns)
     if columns:
-        how = {values: "mean", "low": "min", "high": "max"}
-        how = {name: function for name, function in how.items() if name in table or name == values}
+        how = {values: "mean"} | ({"low": "min", "high": "max"} if "low" in table else {})
         table = table.groupby(index + columns, sort=False, dropna=False).agg(how).reset_index()
     text = table.map(_number)
     if "low" in table:
         values = table.columns[table.columns.get_loc("low") - 1]
-        interval = " (" + text["low"] + " to " + text["high"] + ")"
+        interval = " (" + text.pop("low") + " to " + text.pop("high") + ")"
         text[values] += interval.where(table["low"].notna(), "")
-        text = text.drop(columns=["low", "high"])
     if columns:
         text = text.pivot_table(values, index, columns, aggfunc="first", sort=False, fill_value="–")
         if len(columns) > 1:

@@ -1,4 +1,5 @@
 """Figures of all experiments, in one style."""
+# ruff: noqa: F401
 
 from utils.results.figures.channels import (
     channel_overview,
@@ -25,26 +26,3 @@ from utils.results.figures.heatmaps import (
     prediction_curves,
 )
 from utils.results.figures.style import title_of, use_style
-
-__all__ = [
-    "CARD_INSET",
-    "channel_overview",
-    "channels_with_patches",
-    "complexity_by_layer",
-    "explanations",
-    "learning_curves",
-    "localization",
-    "map_similarity",
-    "measures_overview",
-    "montage",
-    "outline_neoplastic",
-    "overlay",
-    "overlay_card",
-    "patchwork",
-    "prediction_curves",
-    "r2_panels",
-    "relevance_map",
-    "reuse",
-    "title_of",
-    "use_style",
-]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from utils.results.figures.style import draw_intervals, legend_below, network_styles
+from utils.results.figures import style
 
 
 def patchwork(
@@ -19,17 +19,13 @@ def patchwork(
     cell: float = 1.7,
 ) -> Figure:
     """Lay out images, ``(N, H, W, 3)``, in a grid whose cells are so many inches wide."""
-    titles = [""] * len(images) if titles is None else titles
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(cell * columns, (cell + 0.25) * rows + 0.4))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
+    size = cell * columns, (cell + 0.25) * rows + 0.4
+    figure, grid = style.image_grid(rows, columns, size, title)
+    titles = [""] * len(images) if titles is None else titles
     for axes, image, text in zip(grid.flat, images, titles, strict=False):
-        axes.imshow(image)
-        axes.set_title(text, fontsize=8)
-    figure.suptitle(title)
+        style.show_image(axes, image, text)
     return figure
 
 
@@ -45,9 +41,9 @@ def channel_overview(
     The networks map layers to images, ``(n, H, W, 3)``; the channels map layers to their numbers.
     """
     count = max(len(numbers) for numbers in channels.values())
-    figure = Figure(
-        figsize=(cell * count * len(networks) + 1.2, (cell + 0.2) * len(channels) + 0.6)
-    )
+    size = cell * count * len(networks) + 1.2, (cell + 0.2) * len(channels) + 0.6
+    figure = Figure(figsize=size)
+    figure.suptitle(title)
     columns = figure.subfigures(1, len(networks), squeeze=False)[0]
     for column, (network, rendered) in zip(columns, networks.items(), strict=True):
         column.suptitle(network)
@@ -56,10 +52,8 @@ def channel_overview(
             for axes in row:
                 axes.set(xticks=[], yticks=[], frame_on=False)
             for axes, image, number in zip(row, rendered[layer], numbers, strict=False):
-                axes.imshow(image)
-                axes.set_title(f"{number}", fontsize=7, pad=2)
+                style.show_image(axes, image, f"{number}", fontsize=7, pad=2)
             row[0].set_ylabel(layer, fontsize=8)
-    figure.suptitle(title)
     return figure
 
 
@@ -74,47 +68,39 @@ def channels_with_patches(
     """Show the image of each channel beside the (at most nine) patches that excite it most."""
     columns = min(4, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2 * cell * columns, (cell + 0.25) * rows + 0.4))
-    grid = figure.subplots(rows, 2 * columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
+    size = 2 * cell * columns, (cell + 0.25) * rows + 0.4
+    figure, grid = style.image_grid(rows, 2 * columns, size, title)
     pairs = grid.reshape(-1, 2)
     for (left, right), image, nine, text in zip(pairs, images, patches, titles, strict=False):
-        left.imshow(image)
-        left.set_title(text, fontsize=8)
-        right.imshow(montage(nine))
-        right.set_title("most exciting patches", fontsize=7)
-    figure.suptitle(title)
+        style.show_image(left, image, text)
+        style.show_image(right, montage(nine), "most exciting patches", fontsize=7)
     return figure
 
 
 def complexity_by_layer(
     table: pd.DataFrame, measures: Mapping[str, str], title: str = ""
 ) -> Figure:
-    """Draw the complexity of channel images by layer, one panel per measure.
+    """Draw the complexity of channel images by layer, one panel per measure with its title.
 
-    The table has the columns ``layer``, ``measure``, ``network``, ``mean``, ``low``, ``high`` and
-    ``n``; `measures` names the titles.
+    Columns: ``layer``, ``measure``, ``network``, ``mean``, ``low``, ``high`` and ``n``.
     """
-    layers = list(dict.fromkeys(table["layer"]))
-    styles = network_styles(name for name in table["network"] if " - " not in name)
-    figure = Figure(figsize=(9, 3.4))
-    grid = figure.subplots(1, len(measures), squeeze=False)[0]
+    layers = table["layer"].unique()
+    styles = style.network_styles(name for name in table["network"] if " - " not in name)
+    title = f"{title} (means and 95 % intervals over {table['n'].max()} channels)"
+    figure, (grid,) = style.panels(1, len(measures), (9, 3.4), title)
     for axes, (measure, label) in zip(grid, measures.items(), strict=True):
-        values = table[table["measure"] == measure].set_index("layer")
-        rows = {network: values[values["network"] == network].loc[layers] for network in styles}
-        draw_intervals(axes, rows, styles.values(), 0.12, layers, rotation=90)
+        values = table[table["measure"] == measure].set_index(["network", "layer"])
+        rows = {network: values.xs(network).loc[layers] for network in styles}
+        style.draw_intervals(axes, rows, styles.values(), 0.12)
+        style.set_ticks(axes, layers)
         axes.set_ylabel(label)
-    legend_below(figure, grid[0])
-    figure.suptitle(f"{title} (means and 95 % intervals over {table['n'].max()} channels)")
+    style.legend_below(figure, grid[0])
     return figure
 
 
 def montage(patches: np.ndarray, side: int = 64) -> np.ndarray:
     """Arrange up to nine patches, each scaled to `side` pixels, in a square, row by row."""
-    canvas = np.full((3 * side, 3 * side, 3), 255, np.uint8)
+    canvas = np.full((3, 3, side, side, 3), 255, np.uint8)
     for place, patch in enumerate(patches[:9]):
-        row, column = divmod(place, 3)
-        small = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)
-        canvas[row * side : (row + 1) * side, column * side : (column + 1) * side] = small
-    return canvas
+        canvas[divmod(place, 3)] = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)
+    return canvas.swapaxes(1, 2).reshape(3 * side, 3 * side, 3)

@@ -9,16 +9,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet, to_uint8
-from utils.results.figures.style import (
-    draw_intervals,
-    legend_below,
-    method_style,
-    network_styles,
-    sort_methods,
-    title_of,
-)
+from utils.results.figures import style
 
 COLORMAPS = {"jet": cv2.COLORMAP_JET, "cividis": cv2.COLORMAP_CIVIDIS}
+_CARD = (3.2, 2.7)  # inches
+CARD_INSET = (0.025, 0.14, 0.7, 0.7 * 3.2 / 2.7)  # left, top, width, height, as shares of a card
 
 
 def overlay(
@@ -56,15 +51,11 @@ def outline_neoplastic(patches: PatchSet) -> np.ndarray | None:
             image[:] = 235
             place = (10, image.shape[0] // 2)
             cv2.putText(image, "not annotated", place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (90, 90, 90))
-            continue
-        neoplastic = np.uint8(mask == NEOPLASTIC)
-        contours, _ = cv2.findContours(neoplastic, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(image, contours, -1, (255, 255, 0), 2)
+        else:
+            neoplastic = np.uint8(mask == NEOPLASTIC)
+            contours, _ = cv2.findContours(neoplastic, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+            cv2.drawContours(image, contours, -1, (255, 255, 0), 2)
     return images
-
-
-_CARD = (3.2, 2.7)  # inches
-CARD_INSET = (0.025, 0.14, 0.7, 0.7 * 3.2 / 2.7)  # left, top, width, height, as shares of a card
 
 
 def explanations(
@@ -81,24 +72,19 @@ def explanations(
 
     The last column shows the `outlines` of neoplastic nuclei, where given.
     """
-    columns = {title_of(method): pictures for method, pictures in overlays.items()}
+    columns = {style.title_of(method): pictures for method, pictures in overlays.items()}
     if outlines is not None:
         columns["neoplastic nuclei"] = outlines
-    figure = Figure(figsize=(cell * (1 + len(columns)) + 0.8, (cell + 0.25) * len(images) + 0.5))
-    grid = figure.subplots(len(images), 1 + len(columns), squeeze=False)
-    for index, row in enumerate(grid):
-        for axes in row:
-            axes.axis("off")
-        row[0].imshow(images[index])
-        row[0].set_title(titles[index], fontsize=8, loc="left")  # centred, it would be clipped
-        for axes, (name, pictures) in zip(row[1:], columns.items(), strict=True):
-            axes.imshow(pictures[index])
-            axes.set_title(name, fontsize=8)
-    scale = figure.colorbar(
-        ScalarMappable(cmap=colormap), ax=grid, shrink=min(1, 2 / len(images)), pad=0.02
-    )
-    scale.set_label("evidence, share of the map's maximum")
-    figure.suptitle(title)
+    size = cell * (1 + len(columns)) + 0.8, (cell + 0.25) * len(images) + 0.5
+    figure, grid = style.image_grid(len(images), 1 + len(columns), size, title)
+    for index, (first, *others) in enumerate(grid):
+        # A title in the centre would be clipped.
+        style.show_image(first, images[index], titles[index], loc="left")
+        for axes, (name, pictures) in zip(others, columns.items(), strict=True):
+            style.show_image(axes, pictures[index], name)
+    options = {"shrink": min(1, 2 / len(images)), "pad": 0.02}
+    options["label"] = "evidence, share of the map's maximum"
+    figure.colorbar(ScalarMappable(cmap=colormap), ax=grid, **options)
     return figure
 
 
@@ -111,9 +97,8 @@ def overlay_card(picture: np.ndarray, title: str, *, colormap: str = "jet") -> F
     left, top, width, height = CARD_INSET
     bottom = 1 - top - height
     axes = figure.add_axes((left, bottom, width, height))
-    axes.imshow(picture)
     axes.axis("off")
-    axes.set_title(title, fontsize=9, loc="left")
+    style.show_image(axes, picture, title, fontsize=9, loc="left")
     place = (left + width + 0.03, bottom + 0.05 * height, 0.03, 0.9 * height)
     scale = figure.colorbar(ScalarMappable(cmap=colormap), cax=figure.add_axes(place))
     scale.set_label("share of the maximum", fontsize=8)
@@ -126,62 +111,56 @@ def localization(
 ) -> Figure:
     """Draw measures of heat maps, one panel per measure, with the baselines as lines across.
 
-    The table has the columns ``network`` (empty for baselines), ``method``, ``layer``,
-    ``measure``, ``mean``, ``low``, ``high`` and ``groups``; `measures` names title and unit.
+    Columns: ``network`` (empty for baselines), ``method``, ``layer``, ``measure``, ``mean``,
+    ``low``, ``high`` and ``groups``; `measures` names title and unit.
     """
     of_networks = table[table["network"] != ""]
     baselines = table.loc[table["network"] == "", "method"].unique()
-    pairs = of_networks[["method", "layer"]].drop_duplicates().set_index("method")
-    places = [
-        (method, layer)
-        for method in sort_methods(pairs.index.unique())
-        for layer in pairs.loc[[method], "layer"]
-    ]
-    ticks = [f"{title_of(method)}, {layer}" for method, layer in places]
-    styles = network_styles(of_networks["network"])
+    order = list(dict.fromkeys([*style.methods(), *of_networks["method"]]))
+    maps = pd.MultiIndex.from_frame(of_networks[["method", "layer"]]).unique()
+    maps = sorted(maps, key=lambda name: order.index(name[0]))
     dots = {"linestyle": "none", "markersize": 5}
-    styles = {network: {**style, **dots} for network, style in styles.items()}
+    styles = style.network_styles(of_networks["network"])
     height = -(-len(measures) // 2)
-    figure = Figure(figsize=(10, 3.8 * height))
-    grid = figure.subplots(height, 2, sharex=True, squeeze=False)
+    title = f"{title} (means, 95 % intervals over {table['groups'].max()} groups)"
+    figure, grid = style.panels(height, 2, (10, 3.8 * height), title, sharex=True)
     if len(measures) % 2:
         grid[-1, 1].axis("off")
         grid[max(height - 2, 0), 1].tick_params(labelbottom=True)
     for axes, (measure, (label, unit)) in zip(grid.flat, measures.items(), strict=False):
         values = table[table["measure"] == measure].set_index(["network", "method", "layer"])
         for method in baselines:
-            line = {key: method_style(method)[key] for key in ("color", "linestyle")}
-            axes.axhline(values.loc[("", method, ""), "mean"], label=title_of(method), **line)
-        rows = {network: values.xs(network).loc[places] for network in styles}
-        draw_intervals(axes, rows, styles.values(), 0.2, ticks, rotation=90)
+            line = {key: style.method_style(method)[key] for key in ("color", "linestyle")}
+            mean = values.loc[("", method, ""), "mean"]
+            axes.axhline(mean, label=style.title_of(method), **line)
+        rows = {network: values.xs(network).loc[maps] for network in styles}
+        style.draw_intervals(axes, rows, [line | dots for line in styles.values()], 0.2)
+        style.set_ticks(axes, [f"{style.title_of(method)}, {layer}" for method, layer in maps])
         axes.set(title=label, ylabel=unit)
         axes.set_ylim(bottom=0)
         axes.grid(axis="x", visible=False)
-    legend_below(figure, grid[0, 0], fontsize=8)
-    figure.suptitle(f"{title} (means, 95 % intervals over {table['groups'].max()} groups)")
+    style.legend_below(figure, grid[0, 0], fontsize=8)
     return figure
 
 
 def prediction_curves(curves: pd.DataFrame, areas: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw the mean insertion and deletion curves of each method.
+    """Draw the mean insertion and deletion curves of each method, with the areas under them.
 
-    The curves have the columns ``method``, ``curve``, ``share`` and ``probability``; the areas
-    have ``method``, ``measure`` (the curve), ``mean``, ``low`` and ``high``.
+    Columns of the curves: ``method``, ``curve``, ``share`` and ``probability``; of the areas:
+    ``method``, ``measure`` (the curve), ``mean``, ``low`` and ``high``.
     """
-    figure = Figure(figsize=(10, 4))
-    grid = figure.subplots(1, 2, sharey=True)
+    figure, (grid,) = style.panels(1, 2, (10, 4), title, sharey=True)
+    areas = areas.set_index(["measure", "method"])
+    means = curves.groupby(["curve", "method", "share"])["probability"].mean()
     for axes, curve in zip(grid, ("insertion", "deletion"), strict=True):
-        areas_below = areas[areas["measure"] == curve].set_index("method")
-        for method, rows in curves[curves["curve"] == curve].groupby("method", sort=False):
-            mean = rows.groupby("share")["probability"].mean()
-            area = areas_below.loc[method]
+        for method in curves.loc[curves["curve"] == curve, "method"].unique():
+            area, mean = areas.loc[(curve, method)], means[curve, method]
             interval = f"{area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
-            label = f"{title_of(method)}: {interval}"
-            axes.plot(mean.index, mean, label=label, markersize=4, **method_style(method))
+            options = {"label": f"{style.title_of(method)}: {interval}", "markersize": 4}
+            axes.plot(mean.index, mean, **options, **style.method_style(method))
         axes.set(title=curve, xlabel="share of the area, highest evidence first", ylim=(0, 1.02))
         axes.legend(title="area under the curve", fontsize=8, title_fontsize=8)
     grid[0].set_ylabel("probability of tumor")
-    figure.suptitle(title)
     return figure
 
 
@@ -196,23 +175,21 @@ def map_similarity(
 ) -> Figure:
     """Draw how similar heat maps stay, with the similarity of unrelated maps as a line across.
 
-    The table has the columns ``method``, `column` (what was changed, `baseline` for unrelated
-    maps), ``measure`` (spearman, ssim), ``mean``, ``low`` and ``high``; the `linestyle` is
-    ``none`` where the changes have no order.
+    Columns: ``method``, `column` (what was changed, `baseline` for unrelated maps), ``measure``
+    (spearman, ssim), ``mean``, ``low`` and ``high``. The `linestyle` is ``none`` where the changes
+    have no order.
     """
-    places = [name for name in dict.fromkeys(table[column]) if name != baseline]
-    methods = list(dict.fromkeys(table["method"]))
-    figure = Figure(figsize=(10, 4))
-    grid = figure.subplots(1, 2)
+    changes = [name for name in table[column].unique() if name != baseline]
+    places, methods = [*changes, baseline], table["method"].unique()
+    styles = [{**style.method_style(name), "linestyle": linestyle} for name in methods]
+    figure, (grid,) = style.panels(1, 2, (10, 4), title)
     titles = {"spearman": "rank correlation", "ssim": "structural similarity (SSIM)"}
     for axes, (measure, label) in zip(grid, titles.items(), strict=True):
         values = table[table["measure"] == measure].set_index(["method", column])
-        rows = {title_of(method): values.xs(method) for method in methods}
-        styles = [{**method_style(method), "linestyle": linestyle} for method in methods]
-        options = {"level": baseline, "rotation": 45, "ha": "right"}
-        draw_intervals(axes, rows, styles, 0.15, places, **options)
+        rows = {style.title_of(name): values.xs(name).reindex(places) for name in methods}
+        style.draw_intervals(axes, rows, styles, 0.15, baseline=baseline)
+        style.set_ticks(axes, changes, rotation=45, ha="right")
         axes.set(title=f"{label} with the original map", xlabel=xlabel)
     grid[0].set_ylabel(f"mean (dotted: {baseline})")
-    legend_below(figure, grid[0])
-    figure.suptitle(title)
+    style.legend_below(figure, grid[0])
     return figure

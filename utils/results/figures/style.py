@@ -1,4 +1,4 @@
-"""One style for all figures."""
+"""One style for all figures, and the shapes that several of them share."""
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ import pandas as pd
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 # Okabe and Ito's colours, which are safe for the colour-blind, each with its own marker.
@@ -19,12 +20,11 @@ NETWORK_STYLES = {
     "finetuned": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
 }
 # Other names take one of these styles, always the same for the same name.
+_MARKERS = {"#009e73": "D", "#e69f00": "P", "#cc79a7": "v", "#56b4e9": "X", "#000000": "*"}
 _OTHER_STYLES = [
     {"color": color, "marker": marker, "linestyle": linestyle}
     for linestyle in ("--", "-.")
-    for color, marker in zip(
-        ("#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#000000"), "DPvX*", strict=True
-    )
+    for color, marker in _MARKERS.items()
 ]
 _RC = {
     "figure.dpi": 100,
@@ -53,40 +53,31 @@ def use_style() -> None:
         set_matplotlib_formats("jpeg", pil_kwargs={"quality": 75})
 
 
-def _other_style(name: str) -> dict[str, str]:
-    return _OTHER_STYLES[zlib.crc32(name.encode()) % len(_OTHER_STYLES)]
-
-
-def _methods() -> dict[str, Any]:
+def methods() -> dict[str, Any]:
+    """Return the heat-map methods and baselines by name, in the order of their registries."""
     # Imported here, since the pages draw nothing and need no TensorFlow.
     from utils.heatmaps import BASELINES, METHODS
 
     return {**METHODS, **BASELINES}
 
 
-def method_style(name: str) -> dict[str, str]:
-    """Return the colour, marker and line of a method or baseline, also of an unknown one."""
-    methods = _methods()
-    if name not in methods:
-        return _other_style(name)
-    return {**_other_style(name), "linestyle": "-", **methods[name].style}
-
-
 def title_of(method: str) -> str:
     """Return the title of a heat-map method or baseline in figures."""
-    methods = _methods()
-    return methods[method].title if method in methods else method
+    known = methods()
+    return known[method].title if method in known else method
 
 
-def sort_methods(names: Iterable[str]) -> list[str]:
-    """Sort methods and baselines in the order of their registries, unknown ones last."""
-    order = {name: place for place, name in enumerate(_methods())}
-    return sorted(names, key=lambda name: order.get(name, len(order)))
+def method_style(name: str) -> dict[str, str]:
+    """Return the colour, marker and line of a method or baseline, also of an unknown one."""
+    known = methods()
+    return _other_style(name) | ({"linestyle": "-", **known[name].style} if name in known else {})
 
 
-def network_style(name: str) -> dict[str, str]:
-    """Return the colour, marker and line of a network, also of an unknown one."""
-    return NETWORK_STYLES.get(name) or _other_style(name)
+def network_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the styles of networks: the known ones in their order, then the others."""
+    names = list(names)
+    known = {name: style for name, style in NETWORK_STYLES.items() if name in names}
+    return known | {name: _other_style(name) for name in names if name not in known}
 
 
 def pair_style(one: str, other: str) -> dict[str, str]:
@@ -96,12 +87,52 @@ def pair_style(one: str, other: str) -> dict[str, str]:
     return _other_style(f"{one} and {other}")
 
 
-def network_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the styles of networks: the known ones in their order, then the others."""
-    given = list(dict.fromkeys(names))
-    order = [name for name in NETWORK_STYLES if name in given]
-    order += [name for name in given if name not in NETWORK_STYLES]
-    return {name: network_style(name) for name in order}
+def _other_style(name: str) -> dict[str, str]:
+    return _OTHER_STYLES[zlib.crc32(name.encode()) % len(_OTHER_STYLES)]
+
+
+def panels(
+    rows: int, columns: int, size: tuple[float, float], title: str, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of `size` inches with a title, and its axes, ``(rows, columns)``."""
+    figure = Figure(figsize=size)
+    figure.suptitle(title)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def image_grid(
+    rows: int, columns: int, size: tuple[float, float], title: str
+) -> tuple[Figure, np.ndarray]:
+    """Return `panels` for images, without frames and ticks."""
+    figure, grid = panels(rows, columns, size, title)
+    for axes in grid.flat:
+        axes.axis("off")
+    return figure, grid
+
+
+def show_image(axes: Axes, image: np.ndarray, title: str, fontsize: int = 8, **options) -> None:
+    """Show an image under a title."""
+    axes.imshow(image)
+    axes.set_title(title, fontsize=fontsize, **options)
+
+
+def show_matrix(axes: Axes, values: pd.DataFrame, limit: float, **options: Any) -> AxesImage:
+    """Show a table of numbers in [-limit, limit] as colours, with its labels as ticks."""
+    image = axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, **options)
+    axes.grid(False)
+    set_ticks(axes, values.columns)
+    axes.set_yticks(range(len(values)), values.index)
+    return image
+
+
+def set_ticks(axes: Axes, names: Sequence[str], **options: Any) -> None:
+    """Write names, such as those of layers, at the places 0, 1, ... of the horizontal axis."""
+    axes.set_xticks(range(len(names)), names, **{"rotation": 90, "fontsize": 8, **options})
+
+
+def fill_band(axes: Axes, low: pd.Series, high: pd.Series, **options: Any) -> None:
+    """Fill the band between two curves over the places 0, 1, ..."""
+    axes.fill_between(range(len(low)), low, high, **{"alpha": 0.15, "linewidth": 0, **options})
 
 
 def draw_intervals(
@@ -109,28 +140,25 @@ def draw_intervals(
     tables: Mapping[str, pd.DataFrame],
     styles: Iterable[Mapping[str, Any]],
     reach: float,
-    ticks: Sequence[str],
     *,
-    level: str = "",
-    **options: Any,
+    baseline: str = "",
 ) -> None:
-    """Draw ``mean``, ``low`` and ``high`` of several tables, side by side at each tick.
+    """Draw ``mean``, ``low`` and ``high`` of several tables, side by side at each place.
 
-    With `level`, the mean of the row of this name is a dotted line across.
+    The mean of the row `baseline`, where given, is a dotted line across.
     """
     offsets = np.linspace(-reach, reach, len(tables)) if len(tables) > 1 else [0]
     for (label, rows), style, offset in zip(tables.items(), styles, offsets, strict=True):
-        if level:
+        if baseline:
             line = {"color": style["color"], "linewidth": 0.8, "linestyle": ":"}
-            axes.axhline(rows.loc[level, "mean"], **line)
-            rows = rows.reindex(ticks)
+            axes.axhline(rows.loc[baseline, "mean"], **line)
+            rows = rows.drop(index=baseline)
         bars = np.abs(rows[["low", "high"]].sub(rows["mean"], axis=0)).to_numpy().T
         style = {"label": label, "markersize": 4, "capsize": 2, **style}
         axes.errorbar(np.arange(len(rows)) + offset, rows["mean"], bars, **style)
-    axes.set_xticks(np.arange(len(ticks)), ticks, fontsize=8, **options)
 
 
-def legend_below(figure: Figure, axes: Axes, **options) -> None:
+def legend_below(figure: Figure, axes: Axes, **options: Any) -> None:
     """Put the legend of one of the axes under the figure, in one row."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), **options)
