@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,13 @@ def test_committed_without_outputs(notebook):
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_cells_are_short(notebook):
     assert max(len("".join(cell["source"]).splitlines()) for cell in _code_cells(notebook)) <= 20
+
+
+def test_executed_copies_hold_no_path_of_a_machine():
+    copies = sorted((ROOT / "interpretability_results" / "notebooks").rglob("*.ipynb"))
+    assert copies
+    for copy in copies:
+        assert not re.search(r'"(input|output)_path"|"/(home|root|tmp|work|Users)/', copy.read_text())
 
 
 def _run(name, results, backbone, checkpoint, **parameters):
