@@ -3,26 +3,20 @@
 import errno
 import hashlib
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a scratch path, which becomes `path` at the end; on an error the old file stays.
-
-    Scratch files of killed processes for the same path are removed.
-    """
+    """Yield a scratch path, which becomes `path` at the end; on an error the old file stays."""
     path = Path(path)
     with disk_space(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stray in path.parent.glob(f".*~{path.name}"):
-            if is_abandoned(stray):
-                stray.unlink(missing_ok=True)
+        remove_abandoned(path.parent, path.name)
         scratch = path.with_name(scratch_prefix() + path.name)
         try:
             yield scratch
@@ -37,23 +31,18 @@ def disk_space(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        reason = os.strerror(error.errno)
-        raise OSError(
-            error.errno,
-            f"{path} cannot be written ({reason}): free some space and run again. Earlier results "
-            "are unchanged, and finished steps of this run are kept",
-        ) from error
+        text = (
+            f"{path} cannot be written ({os.strerror(error.errno)}): free some space and run "
+            "again. Earlier results are unchanged, and finished steps of this run are kept"
+        )
+        raise OSError(error.errno, text) from error
 
 
 def file_sha256(path: str | Path) -> str:
     """Hash a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def scratch_prefix() -> str:
@@ -61,14 +50,15 @@ def scratch_prefix() -> str:
     return f".{socket.gethostname()}~{os.getpid()}~"
 
 
-def is_abandoned(scratch: Path) -> bool:
-    """Whether the process of this host that made a scratch file or folder has ended."""
-    host, process, *_ = [*scratch.name[1:].split("~"), ""]
-    if host == socket.gethostname() and process.isdecimal():
+def remove_abandoned(folder: Path, name: str = "*") -> None:
+    """Remove scratch files and folders for a name which killed processes of this host left."""
+    for scratch in folder.glob(f".{socket.gethostname()}~*~{name}"):
         try:
-            os.kill(int(process), 0)
+            os.kill(int(scratch.name.split("~")[1]), 0)
         except ProcessLookupError:
-            return True
+            if scratch.is_dir():
+                shutil.rmtree(scratch, ignore_errors=True)
+            else:
+                scratch.unlink(missing_ok=True)
         except PermissionError:  # somebody else's, and alive
             pass
-    return False

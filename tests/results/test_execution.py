@@ -3,7 +3,7 @@ import re
 import nbformat
 import pytest
 
-from utils.results.execution import NotebookFailed, execute
+from utils.results.execution import execute
 
 
 def _notebook(path, *sources):
@@ -18,7 +18,7 @@ def test_a_failed_notebook_keeps_the_old_copy(tmp_path):
     executed.write_text("the old copy")
     below = "import os; os.write(2, b'said below Python')"
     broken = _notebook(tmp_path / "x.ipynb", below, 'raise ValueError("say this")')
-    with pytest.raises(NotebookFailed, match="cell 2 of x.ipynb: ValueError: say this"):
+    with pytest.raises(RuntimeError, match="cell 2 of x.ipynb: ValueError: say this"):
         execute(broken, executed)
     assert executed.read_text() == "the old copy"
     work = executed.parent / ".work"

@@ -9,16 +9,7 @@ import pytest
 
 from utils.results import Run
 from utils.results.pages import write
-from utils.results.record import (
-    RECORD,
-    ROOT,
-    WORK,
-    Record,
-    commit,
-    previous_files,
-    problems,
-    records,
-)
+from utils.results.record import RECORD, ROOT, WORK, Record, commit, problems, records
 
 
 @pytest.fixture
@@ -56,11 +47,15 @@ def test_older_records_lack_what_came_later(record, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("duration_seconds", "long", "'long' for 'duration_seconds'; expected float"),
-        ("verdicts", None, "None for 'verdicts'; expected dict"),
-        ("data", {"origin": "x"}, "'data'; expected a dictionary with 'patches'"),
-        ("weights", {"random": {}}, "'weights, random'; expected a dictionary with 'origin'"),
-        ("files", {"a.png": {"alt": "x"}}, "'a.png'; expected a dictionary with 'sha256'"),
+        ("duration_seconds", "long", "'duration_seconds' is 'long'; expected float"),
+        ("verdicts", None, "'verdicts' is None; expected dict"),
+        ("data", {"origin": "x"}, "'data' is {'origin': 'x'}; expected it with 'patches' too"),
+        ("weights", {"random": {}}, "'weights, random' is {}; expected it with 'origin' too"),
+        (
+            "files",
+            {"a.png": {"alt": "x"}},
+            "'a.png' is {'alt': 'x'}; expected it with 'sha256' too",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(record, tmp_path, field, value, words):
@@ -97,15 +92,6 @@ def test_commit_is_dirty_by_code_and_not_by_results(tmp_path, monkeypatch):
     assert commit() == head
     (tmp_path / "utils/code.py").write_text("new")
     assert commit() == f"{head}-dirty"
-
-
-def test_files_of_a_record_that_is_otherwise_wrong_are_known(record, tmp_path):
-    assert previous_files(tmp_path) == []
-    values = {**dataclasses.asdict(record), "verdicts": None}
-    (tmp_path / RECORD).write_text(json.dumps(values))
-    assert previous_files(tmp_path) == ["a.png"]
-    (tmp_path / RECORD).write_text("[]")
-    assert previous_files(tmp_path) == []
 
 
 @pytest.fixture

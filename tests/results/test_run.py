@@ -15,6 +15,7 @@ import pytest
 from utils.files import file_sha256
 from utils.results import Results, Run, figures, start
 from utils.results.record import WORK
+from utils.results.run import readable
 
 
 def _draw(folder):
@@ -142,10 +143,10 @@ RESULTS = "results\""""
     variables |= {"BACKBONE": "densenet121", "FORCE": True, "RESULTS": str(tmp_path / "results")}
     run = start("x.ipynb", variables, "maps/{backbone}")
     names = ("SEED", "LAYERS", "CACHE", "BACKBONE")
-    assert run.parameters == {name: variables[name] for name in names}
+    assert run.record["parameters"] == {name: variables[name] for name in names}
     assert run.backbone.name == "densenet121"
     assert run.main is run.results("maps", "densenet121")
-    with pytest.raises(ValueError, match="y.ipynb is no file"):
+    with pytest.raises(FileNotFoundError, match="y.ipynb"):
         start("y.ipynb", variables, "maps")
 
 
@@ -163,3 +164,36 @@ def test_what_is_shown_is_saved_and_displayed(tmp_path, capsys):
     assert results.files["a.csv"]["layout"]["values"] == "r2"
     assert results.files["a.png"]["network"] == "x"
     assert re.search(r"a +0.123 +–", capsys.readouterr().out)
+
+
+TABLE = pd.DataFrame(
+    {
+        "layer": ["b", "b", "a", "a"],
+        "one": "x",
+        "other": ["y", "z", "y", "z"],
+        "value": [0.12345, 1234.5, np.nan, 2.0],
+        "low": [0.1, np.nan, np.nan, 1.5],
+        "high": [0.2, np.nan, np.nan, 2.5],
+        "n": 8,
+    }
+)
+
+
+def test_numbers_have_three_digits_and_intervals_stand_behind_them():
+    text = readable(TABLE)
+    assert list(text.columns) == ["layer", "one", "other", "value", "n"]
+    assert text["value"].tolist() == ["0.123 (0.100 to 0.200)", "1234", "–", "2.00 (1.50 to 2.50)"]
+    assert text["n"].tolist() == ["8"] * 4
+
+
+def test_wide_tables_keep_the_order_and_join_names_of_columns():
+    text = readable(TABLE, ["layer"], ["one", "other"], "value")
+    assert list(text.columns) == ["layer", "x and y", "x and z"]
+    assert text["layer"].tolist() == ["b", "a"]
+    assert text["x and z"].tolist() == ["1234", "2.00 (1.50 to 2.50)"]
+
+
+def test_the_same_place_is_averaged_within_the_widest_interval():
+    seeds = pd.concat([TABLE, TABLE.assign(value=TABLE["value"] + 1, low=-1.0)])
+    text = readable(seeds, ["layer"], ["other"], "value")
+    assert text.loc[1, "z"] == "2.50 (-1.00 to 2.50)"

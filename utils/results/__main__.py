@@ -27,15 +27,15 @@ def main() -> None:
         if arguments.command == "execute":
             execute_all(arguments.notebooks, arguments.backbone, root, force=arguments.force)
         elif arguments.command == "pages":
-            written = write(root)
-            print(f"{written[0]} and {len(written) - 1} READMEs")
+            index, *readmes = write(root)
+            print(f"{index} and {len(readmes)} READMEs")
         else:
             lines = problems(root)
             counts = [len(record.files) for _, record in records(root)]
-            lines += [f"{len(counts)} experiments, {sum(counts)} files, {len(lines)} problems"]
-            print(*lines, sep="\n")
-            sys.exit(len(lines) > 1)
-    except ValueError as error:
+            summary = f"{len(counts)} experiments, {sum(counts)} files, {len(lines)} problems"
+            print(*lines, summary, sep="\n")
+            sys.exit(bool(lines))
+    except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
 
 

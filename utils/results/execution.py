@@ -1,7 +1,4 @@
-"""Execute the notebooks, printing one line per notebook.
-
-An executed copy appears only when it is complete, and holds no absolute path of this machine.
-"""
+"""Execution of the notebooks: copies that are complete and have no path of this machine."""
 
 import json
 import os
@@ -25,19 +22,14 @@ from utils.results.record import ROOT, WORK, records
 NOTEBOOKS = ("visualize_channels_CNN", "lucid_iv3", "gradcam_plus", "RCVs_analysis")
 
 
-class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error; the message says which, and where its outputs are."""
-
-
 class _Client(NotebookClient):
-    """Runs the cells of a notebook, and passes the states of progress bars on."""
+    """Runs the cells of a notebook, and shows the states of progress bars."""
 
-    show: Callable[[str], None] | None = None
+    show: Callable[[str], None]
 
     def process_message(self, msg, cell, cell_index):
-        content = msg["content"]
-        if self.show and (content.get("transient") or {}).get("display_id"):
-            self.show(content["data"].get("text/plain", ""))
+        if (msg["content"].get("transient") or {}).get("display_id"):
+            self.show(msg["content"]["data"].get("text/plain", ""))
         return super().process_message(msg, cell, cell_index)
 
 
@@ -46,7 +38,7 @@ def execute(
     executed: Path,
     parameters: Mapping[str, Any] | None = None,
     *,
-    show: Callable[[str], None] | None = None,
+    show: Callable[[str], None] = lambda state: None,
 ) -> None:
     """Execute a notebook; its copy `executed`, with outputs, appears only when all cells have run.
 
@@ -66,13 +58,14 @@ def execute(
         with open(work / "kernels.log", "a") as log:
             client.execute(stderr=log)
     except (CellExecutionError, DeadKernelError) as error:
-        kept = work / f"failed-{executed.name}"
-        _write(nodes, kept)
+        incomplete = work / f"failed-{executed.name}"
+        _write(nodes, incomplete)
         number = max(cell.get("execution_count") or 0 for cell in nodes.cells)
-        name = getattr(error, "ename", type(error).__name__)
-        reason = getattr(error, "evalue", str(error)).strip().split("\n\n")[0][:1000]
-        raise NotebookFailed(
-            f"cell {number} of {notebook.name}: {name}: {reason}\nThe notebook up to there: {kept}"
+        reason = str(error)
+        if isinstance(error, CellExecutionError):
+            reason = f"{error.ename}: {error.evalue.strip()}".split("\n\n")[0][:1000]
+        raise RuntimeError(
+            f"cell {number} of {notebook.name}: {reason}\nThe notebook up to there: {incomplete}"
         ) from error
     _write(nodes, executed)
 
@@ -96,25 +89,22 @@ def execute_all(
     begun = time.monotonic()
     folder = results / "notebooks" / backbone
     parameters = {"BACKBONE": backbone, "RESULTS": os.path.relpath(results)}
-    if force:
-        parameters["FORCE"] = True
-    for name in notebooks:
-        file = f"{name}.ipynb"
+    parameters |= {"FORCE": True} if force else {}
+    for file in [f"{name}.ipynb" for name in notebooks]:
         label, started = f"{file}, {backbone}:", time.monotonic()
 
         def show(text: str, label=label) -> None:
-            line = f"{label} {text}"[: shutil.get_terminal_size().columns - 1]
-            print(f"\r\x1b[K{line}", end="", flush=True)
+            if sys.stdout.isatty():
+                line = f"{label} {text}"[: shutil.get_terminal_size().columns - 1]
+                print(f"\r\x1b[K{line}", end="", flush=True)
 
         print(label, end=" ", flush=True)
-        terminal = sys.stdout.isatty()
         try:
-            execute(ROOT / file, folder / file, parameters, show=show if terminal else None)
-        except (NotebookFailed, OSError) as error:
+            execute(ROOT / file, folder / file, parameters, show=show)
+        except (RuntimeError, OSError) as error:
             print(f"failed after {time.monotonic() - started:.0f} s", flush=True)
             sys.exit(str(error))
-        if terminal:
-            show("")
+        show("")
         print(f"{time.monotonic() - started:.0f} s", flush=True)
     print(f"All notebooks: {time.monotonic() - begun:.0f} s. Results:")
     for path, record in records(results):

@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+import pandas as pd
 from PIL import Image
 
 from utils.files import whole_file
 from utils.results.record import AGAIN, RECORD, Record, records
-from utils.results.tables import read_table, readable
+from utils.results.run import readable
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _TEXTS = json.loads((_TEMPLATES / "texts.json").read_text(encoding="utf-8"))
@@ -25,13 +26,13 @@ class Experiment:
 
     def __init__(self, root: Path, path: Path, run: Record):
         self.path, self.run = path, run
-        self.folder = self.path.relative_to(root).as_posix()
+        self.folder = path.relative_to(root).as_posix()
         top = self.folder.split("/")[0]
-        kinds = [kind for kind in _KINDS if kind.notebook == run.notebook]
+        kinds = {kind.key: kind for kind in _KINDS if kind.notebook == run.notebook}
         if not kinds:
             known = ", ".join(dict.fromkeys(kind.notebook for kind in _KINDS))
-            self._fail(RECORD, f"has the notebook {run.notebook!r}; expected {known}")
-        self.kind = next((kind for kind in kinds if kind.key == top), kinds[0])
+            raise ValueError(f"{path / RECORD} has {run.notebook!r}; expected {known}. {AGAIN}")
+        self.kind = kinds.get(top, next(iter(kinds.values())))
         finetuned = ", finetuned" if top.endswith("_finetuned") else ""
         self.title = f"{self.kind.title}, {run.backbone_title}{finetuned}"
         executed = f"notebooks/{run.backbone}/{run.notebook}"
@@ -39,87 +40,58 @@ class Experiment:
         self.tables = [name for name in run.files if name.endswith(".csv")]
         images = self._images()
         self.cards = [image for image in images if "title" in image]
-        layers = {card["layer"] for card in self.cards if "channel" in card}
-        self.pages = {Path(i["name"]).stem: i for i in images if Path(i["name"]).stem in layers}
-        self.figures = [i for i in images if "title" not in i and i not in self.pages.values()]
+        layers = {f"{card['layer']}.jpg" for card in self.cards if "channel" in card}
+        self.pages = {Path(i["name"]).stem: i for i in images if i["name"] in layers}
         main = self.kind.main
+        self.figures = [i for i in images if "title" not in i and i["name"] not in layers]
         self.figures.sort(key=lambda i: main.index(i["name"]) if i["main"] else len(main))
-
-    def _fail(self, name: str, problem: str) -> None:
-        raise ValueError(f"{self.path / name} {problem}. {AGAIN}")
 
     def _images(self) -> list[dict[str, Any]]:
         """Return every main image, with its companion by role."""
-        for name in self.run.files:
-            if not (self.path / name).is_file():
-                self._fail(name, "is missing, but run.json lists it")
-        names = [name for name in self.run.files if name.endswith((".png", ".jpg"))]
-        images = {name: self._image(name, self.run.files[name]) for name in names}
-        for name, image in images.items():
+        images = {}
+        for name, about in self.run.files.items():
+            if not name.endswith((".png", ".jpg")):
+                continue
+            with Image.open(self.path / name) as picture:  # reads no more than the head
+                width, height = picture.size
+            image = images[name] = {**about, "name": name, "width": width, "height": height}
+            image |= {"src": quote(f"{self.folder}/{name}"), "main": name in self.kind.main}
+            networks = about.get("network", [])
+            image["networks"] = [networks] if isinstance(networks, str) else networks
+            if "channel" in about:  # a card
+                image |= {"group": about["layer"], "title": f"channel {about['channel']}"}
+            elif "inset" in about:
+                image["group"] = f"{about['class']}, {about['prediction']} predictions"
+                image["title"] = f"p(tumor) = {about['probability']:.2f}"
+        for image in images.values():
             if "of" in image:
-                if image["of"] not in images:
-                    self._fail(RECORD, f"lists {name} of {image['of']!r}, which is not listed")
                 images[image["of"]][image["role"]] = image
         return [image for image in images.values() if "of" not in image]
 
-    def _image(self, name: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    def table(self, name: str) -> pd.DataFrame:
+        """Read a table as text, in the layout in which the notebook shows it, if it does."""
+        layout = self.run.files[name].get("layout", {})
         try:
-            with Image.open(self.path / name) as picture:  # reads no more than the head
-                width, height = picture.size
-        except OSError as error:
-            self._fail(name, f"is no image ({error})")
-        image = {**attributes, "name": name, "width": width, "height": height}
-        image |= {"src": quote(f"{self.folder}/{name}"), "main": name in self.kind.main}
-        networks = attributes.get("network", [])
-        image["networks"] = [networks] if isinstance(networks, str) else networks
-        if "channel" in image:  # a card
-            image |= {"group": image["layer"], "title": f"channel {image['channel']}"}
-        elif "inset" in image:
-            image["group"] = f"{image['class']}, {image['prediction']} predictions"
-            known = "probability" in image
-            image["title"] = f"p(tumor) = {image['probability']:.2f}" if known else name
-        return image
-
-    def shown_tables(self) -> list[dict[str, Any]]:
-        """Return the tables that the notebook shows, as text in the same layout."""
-        shown = []
-        for name in self.tables:
-            attributes = self.run.files[name]
-            if "layout" in attributes:
-                table = read_table(self.path / name)
-                try:
-                    text = readable(table, **attributes["layout"])
-                except KeyError as error:
-                    self._fail(name, f"has columns {list(table)}; expected {error} too")
-                table = {"source": name, "title": attributes["alt"], "header": list(text.columns)}
-                shown.append(table | {"rows": text.to_numpy().tolist()})
-        return shown
+            return readable(pd.read_csv(self.path / name), **layout)
+        except (ValueError, KeyError) as error:
+            text = f"{self.path / name} is no table to be shown ({error!r}). {AGAIN}"
+            raise ValueError(text) from error
 
 
 def _find_experiments(root: Path) -> list[Experiment]:
     """Return all experiments: by kind, the paper's network first, and before finetuning first."""
     experiments = [Experiment(root, folder, record) for folder, record in records(root)]
-    if not experiments:
-        raise ValueError(
-            f'{root} has no run.json; expected one per experiment. Run "make figures".'
-        )
-    experiments.sort(
-        key=lambda e: (
-            _KINDS.index(e.kind),
-            e.run.backbone != "inceptionv3",
-            e.run.backbone,
-            e.folder,
-        )
-    )
-    layers: dict[tuple[str, str], None] = {}  # the tables have them from input to output
-    for experiment in experiments:
-        if "channels.csv" in experiment.tables:
-            table = read_table(experiment.path / "channels.csv")
-            layers |= dict.fromkeys((experiment.run.backbone, name) for name in table["layer"])
-    depth = {key: place for place, key in enumerate(layers)}
+
+    paper = "inceptionv3"
+    experiments.sort(key=lambda e: (e.run.backbone != paper, e.run.backbone, e.folder))
+    experiments.sort(key=lambda e: _KINDS.index(e.kind))
+    layers: dict[str, list[str]] = {}  # the tables have them from input to output
     for e in experiments:
-        places = {c["group"]: depth.get((e.run.backbone, c["group"]), len(depth)) for c in e.cards}
-        e.cards.sort(key=lambda card, places=places: places[card["group"]])
+        if "channels.csv" in e.tables:
+            layers.setdefault(e.run.backbone, []).extend(e.table("channels.csv")["layer"])
+    for e in experiments:
+        depth = [*layers.get(e.run.backbone, []), *(card["group"] for card in e.cards)]
+        e.cards.sort(key=lambda card, depth=depth: depth.index(card["group"]))
     return experiments
 
 
@@ -163,24 +135,28 @@ def build(root: str | Path) -> dict[Path, str]:
     )
     environment.filters |= {"md": _markdown, "url": quote, "json": json.dumps}
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
+    titles = {kind.key: kind.title for kind in _KINDS}
     sections: dict[str, list[Experiment]] = {}  # the folders of one kind and backbone, of one run
     for experiment in experiments:
-        key = f"{experiment.kind.key}-{experiment.run.backbone}"
-        sections.setdefault(key, []).append(experiment)
-    cards = {key: [card for e in members for card in e.cards] for key, members in sections.items()}
-    titles = {kind.key: kind.title for kind in _KINDS}
-    titles |= {experiment.run.backbone: experiment.run.backbone_title for experiment in experiments}
-    data = [{"id": key, "cards": _cards(images)} for key, images in cards.items()]
-    given = {"claims": _TEXTS["claims"], "experiments": experiments, "sections": sections}
-    given["data"] = {"titles": titles, "sections": data}
-    pages = {root / "index.html": ("index.html.j2", None)}
-    pages[root / "README.md"] = "results.md.j2", None
+        run = experiment.run
+        sections.setdefault(f"{experiment.kind.key}-{run.backbone}", []).append(experiment)
+        titles[run.backbone] = run.backbone_title
+    data = [
+        {"id": key, "cards": _cards([card for member in members for card in member.cards])}
+        for key, members in sections.items()
+    ]
+    environment.globals |= {"claims": _TEXTS["claims"], "experiments": experiments}
+    environment.globals |= {"sections": sections, "data": {"titles": titles, "sections": data}}
+
+    def page(template: str, **variables: Any) -> str:
+        return environment.get_template(template).render(**variables)
+
+    pages = {root / "index.html": page("index.html.j2")}
+    pages[root / "README.md"] = page("results.md.j2")
     for experiment in experiments:
-        pages[experiment.path / "README.md"] = "experiment.md.j2", experiment
-    return {
-        path: environment.get_template(template).render(given, experiment=experiment)
-        for path, (template, experiment) in pages.items()
-    }
+        readme = experiment.path / "README.md"
+        pages[readme] = page("experiment.md.j2", experiment=experiment)
+    return pages
 
 
 def write(root: str | Path) -> list[Path]:

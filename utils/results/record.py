@@ -1,9 +1,9 @@
 """The record of a run, ``run.json``: its only schema, and the check of results against it."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ RECORD = "run.json"
 WORK = ".work"  # steps and unfinished runs, below the folder of all results
 AGAIN = 'Run "make figures" to write it again.'
 # Attributes that pages need beside another attribute of a file.
-_NEEDED_WITH = {"of": ["role"], "channel": ["layer"], "inset": ["class", "prediction"]}
+_NEEDED = {"of": ["role"], "channel": ["layer"], "inset": ["class", "prediction", "probability"]}
 
 
 @dataclass(frozen=True)
@@ -46,41 +46,33 @@ class Record:
         """Read the ``run.json`` of a folder; raise ValueError if a field is missing or wrong."""
         path = Path(folder) / RECORD
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path} is not JSON ({error}). {AGAIN}") from error
-        values = values if isinstance(values, dict) else {}
-        known = {}
-        for field in dataclasses.fields(cls):
-            value = known[field.name] = values.get(field.name, field.default)
-            if not isinstance(value, (int, float) if field.type is float else field.type):
-                text = repr(value)[:60] if field.name in values else "nothing"
-                expected = f"{field.name!r}; expected {field.type.__name__}"
-                raise ValueError(f"{path} has {text} for {expected}. {AGAIN}")
-        record = cls(**known)
-        for name, entry, keys in record._entries():
-            for key in keys:
-                if not isinstance(entry, dict) or key not in entry:
-                    text = f"{path} has {str(entry)[:60]} for {name!r}"
-                    raise ValueError(f"{text}; expected a dictionary with {key!r}. {AGAIN}")
+            record = cls(**json.loads(path.read_text(encoding="utf-8")))
+            record._check()
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(f"{path} is no record: {error}. {AGAIN}") from error
         return record
 
-    def _entries(self) -> Iterator[tuple[str, dict, list[str]]]:
-        """Yield the dictionaries within the record, with the keys that pages need of each."""
-        yield "data", self.data, ["origin", "patches", "groups"]
-        for name, entry in self.weights.items():
-            yield f"weights, {name}", entry, ["origin"]
+    def _check(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, (int, float) if field.type is float else field.type):
+                raise TypeError(f"{field.name!r} is {value!r}; expected {field.type.__name__}")
+        entries = [("data", self.data, ["origin", "patches", "groups"])]
+        entries += [(f"weights, {key}", entry, ["origin"]) for key, entry in self.weights.items()]
         for name, entry in self.files.items():
-            yield name, entry, ["alt", "sha256"]
-            for attribute in entry.keys() & _NEEDED_WITH:
-                yield name, entry, _NEEDED_WITH[attribute]
+            needed = [keys for attribute, keys in _NEEDED.items() if attribute in entry]
+            entries.append((name, entry, ["alt", "sha256", *itertools.chain(*needed)]))
+        for name, entry, keys in entries:
+            if missing := [key for key in keys if key not in entry]:
+                raise ValueError(f"{name!r} is {entry!r}; expected it with {missing[0]!r} too")
 
 
-def records(root: str | Path) -> Iterator[tuple[Path, Record]]:
-    """Yield the folder and the record of every experiment below a folder of results."""
-    for path in sorted(Path(root).rglob(RECORD)):
-        if WORK not in path.parts:
-            yield path.parent, Record.read(path.parent)
+def records(root: str | Path) -> list[tuple[Path, Record]]:
+    """Return the folder and the record of every experiment below a folder of results."""
+    folders = [path.parent for path in sorted(Path(root).rglob(RECORD)) if WORK not in path.parts]
+    if not folders:
+        raise ValueError(f'{root} has no {RECORD}. Run "make figures".')
+    return [(folder, Record.read(folder)) for folder in folders]
 
 
 def problems(root: str | Path) -> list[str]:
@@ -88,44 +80,31 @@ def problems(root: str | Path) -> list[str]:
 
     Pages and executed notebooks, which no run records, are left out.
     """
-    root = Path(root)
-    lines, known = [], {root / "index.html"}
+    root, hashes = Path(root), {}
     for folder, record in records(root):
-        known |= {folder / RECORD, *(folder / name for name in record.files)}
-        for name, about in record.files.items():
-            path = folder / name
-            if not path.is_file():
-                lines.append(f"{path}: missing")
-            elif file_sha256(path) != about["sha256"]:
-                lines.append(f"{path}: not the file that {folder / RECORD} recorded")
-    if len(known) == 1:
-        raise ValueError(f"{root} has no {RECORD}: run 'make figures'.")
+        hashes |= {folder / name: about["sha256"] for name, about in record.files.items()}
+    lines = []
+    for path, sha256 in hashes.items():
+        if not path.is_file():
+            lines.append(f"{path}: missing")
+        elif file_sha256(path) != sha256:
+            lines.append(f"{path}: not the file that {RECORD} recorded")
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        inside = path.relative_to(root).parts
-        of_no_run = WORK in inside or inside[0] == "notebooks" or path.name == "README.md"
-        if path not in known and not of_no_run:
+        of_no_run = {WORK, "notebooks"} & {*path.relative_to(root).parts}
+        of_no_run = of_no_run or path.name in (RECORD, "README.md", "index.html")
+        if path not in hashes and not of_no_run:
             lines.append(f"{path}: not produced by any run; remove it")
     return lines
 
 
-def previous_files(folder: Path) -> list[str]:
-    """List the files of the record in a folder, whatever else is wrong with it."""
-    try:
-        return list(json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it names none
-        return []
-
-
 def commit() -> str:
     """Return the commit of the code, with ``-dirty`` if code has changed; empty if unknown."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-
+    # Results are tracked too, and change with every run.
+    code = ["--", "utils", "*.ipynb", "*requirements.txt"]
+    commands = ["git", "rev-parse", "--short=7", "HEAD"], ["git", "diff", "--stat", "HEAD", *code]
+    options = {"cwd": ROOT, "capture_output": True, "text": True}
     try:
-        head = git("rev-parse", "--short=7", "HEAD").stdout.strip()
-        # Results are tracked too, and change with every run.
-        same = git("diff", "--quiet", "HEAD", "--", "utils", "*.ipynb", "*requirements.txt")
+        head, changes = (subprocess.run(command, **options).stdout.strip() for command in commands)
     except OSError:  # there is no git
         return ""
-    return f"{head}-dirty" if head and same.returncode else head
+    return f"{head}-dirty" if head and changes else head

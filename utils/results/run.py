@@ -1,15 +1,14 @@
 """Results of a run: figures and tables, where they come from, and all of them or none.
 
-A run writes into a folder of its own. Only when it is complete do its files replace the old ones,
-so that a folder of results always holds one complete run, even if the next is interrupted.
+A run writes into a folder of its own, whose files replace the old ones only when it is complete.
 """
 
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,117 +21,142 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from papermill import inspect_notebook
 
-from utils.files import disk_space, file_sha256, is_abandoned, scratch_prefix, whole_file
+from utils.files import disk_space, file_sha256, remove_abandoned, scratch_prefix, whole_file
 from utils.patches import to_uint8
 from utils.results.figures import use_style
-from utils.results.record import RECORD, ROOT, WORK, Record, commit, previous_files
+from utils.results.record import RECORD, ROOT, WORK, Record, commit
 from utils.results.steps import Steps, code_sha256
-from utils.results.tables import readable
 from utils.versions import versions
 
 _NOT_RECORDED = ("RESULTS", "FORCE")  # where files go and whether to make them again
-_FIGURE_OPTIONS: dict[str, dict[str, Any]] = {
+_FIGURE: dict[str, dict[str, Any]] = {
     # Without the version of matplotlib, which would change the bytes but not the picture.
     ".png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 9}},
     ".jpg": {"pil_kwargs": {"quality": 80, "optimize": True}},
 }
-_IMAGE_OPTIONS = {
+_IMAGE = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 9],
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 80, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
 }
+_TABLE = {".csv": {"index": False, "float_format": "%.6g"}}
 
 
 class Results:
-    """The files of one experiment, by name, each with ``sha256``, ``alt`` and more attributes."""
+    """The files of one experiment, by name, each with ``sha256``, ``alt`` and more attributes.
+
+    Every name is a path in the folder, and every `alt` an alternative text; further arguments
+    are attributes for the gallery: network, layer, class and so on.
+    """
 
     def __init__(self, root: str | Path, *experiment: str):
         self.folder = Path(root, *experiment)
         self.files: dict[str, dict[str, Any]] = {}
 
-    def show(
-        self,
-        content: Figure | pd.DataFrame,
-        name: str,
-        alt: str = "",
-        *,
-        layout: Mapping[str, Any] | None = None,
-        **about: Any,
-    ) -> None:
-        """Save a figure or a table and display it; the pages show the table in the same layout.
-
-        Parameters
-        ----------
-        content : Figure or DataFrame
-        name : str
-            Path in the folder: ``.png``, ``.jpg`` or ``.csv``.
-        alt : str
-            Alternative text.
-        layout : mapping, optional
-            Columns ``index``, ``columns`` and ``values`` of a wide table; see `readable`.
-        **about
-            Further attributes for the gallery: network, layer, class and so on.
-        """
-        if isinstance(content, pd.DataFrame):
-            layout = dict(layout or {})
-            self.table(content, name, alt, layout=layout, **about)
-            text = readable(content, **layout)
-            display(text.set_index(list(text.columns[: len(layout.get("index", "1"))])))
-        else:
+    def show(self, content: Figure | pd.DataFrame, name: str, alt: str = "", **about: Any) -> None:
+        """Save a figure or table and display it; a table's `layout` is that of `readable`."""
+        if isinstance(content, Figure):
             self.figure(content, name, alt, **about)
             display(content)
+        else:
+            layout = about.setdefault("layout", {})
+            self.table(content, name, alt, **about)
+            text = readable(content, **layout)
+            display(text.set_index(list(text.columns[: len(layout.get("index", [""]))])))
 
     def figure(self, figure: Figure, name: str, alt: str = "", **about: Any) -> None:
         """Save a matplotlib figure: ``.png`` for lines and text, ``.jpg`` for many pictures."""
-        with self._file(name, alt, about, _FIGURE_OPTIONS) as scratch:
-            figure.savefig(scratch, **_FIGURE_OPTIONS[scratch.suffix])
+        with self._file(name, alt, about, _FIGURE) as (scratch, options):
+            figure.savefig(scratch, **options)
 
     def image(self, image: np.ndarray, name: str, alt: str = "", **about: Any) -> None:
         """Save RGB pixels, ``(H, W, 3)``, uint8 or float in [0, 1], as ``.png`` or ``.jpg``."""
-        with self._file(name, alt, about, _IMAGE_OPTIONS) as scratch:
+        with self._file(name, alt, about, _IMAGE) as (scratch, options):
             pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-            encoded = cv2.imencode(scratch.suffix, pixels, _IMAGE_OPTIONS[scratch.suffix])[1]
-            scratch.write_bytes(encoded.tobytes())
+            scratch.write_bytes(cv2.imencode(scratch.suffix, pixels, options)[1])
 
     def table(self, table: pd.DataFrame, name: str, alt: str = "", **about: Any) -> None:
         """Save a table as ``.csv``, six digits per number."""
-        with self._file(name, alt, about, (".csv",)) as scratch:
-            table.to_csv(scratch, index=False, float_format="%.6g")
+        with self._file(name, alt, about, _TABLE) as (scratch, options):
+            table.to_csv(scratch, **options)
 
     @contextmanager
-    def _file(self, name: str, alt: str, about: Mapping[str, Any], suffixes) -> Iterator[Path]:
+    def _file(
+        self, name: str, alt: str, about: dict[str, Any], options: Mapping[str, Any]
+    ) -> Iterator[tuple[Path, Any]]:
         path = self.folder / name
-        if path.suffix not in suffixes:
-            expected = " or ".join(suffixes)
+        if path.suffix not in options:
+            expected = " or ".join(options)
             raise ValueError(f"file name is {name!r}; expected a name ending in {expected}.")
         with whole_file(path) as scratch:
-            yield scratch
-        known = {key: value for key, value in about.items() if value is not None}
-        self.files[name] = {"sha256": file_sha256(path), "alt": alt, **known}
+            yield scratch, options[path.suffix]
+        self.files[name] = {"sha256": file_sha256(path), "alt": alt, **about}
+
+    def publish(self, folder: Path, record: Record) -> None:
+        """Move the files to a folder, and remove those of the run before that are not replaced."""
+        record.write(self.folder)  # where it fails if there is no space
+        before = set()
+        with suppress(ValueError):  # there is no record, or none to be trusted
+            before = set(Record.read(folder).files)
+        for name in [*self.files, RECORD]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self.folder / name, folder / name)
+        for name in before - self.files.keys():
+            (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # it has other files
+                (folder / name).parent.rmdir()
+        print(f"{folder}: {len(self.files)} files")
+
+
+def readable(
+    table: pd.DataFrame, index: Sequence[str] = (), columns: Sequence[str] = (), values: str = ""
+) -> pd.DataFrame:
+    """Write numbers with three digits, and the columns ``low`` and ``high`` as an interval.
+
+    With `columns` the table becomes wide: rows of `index` by the values of `columns`. What then
+    falls on the same place, such as several seeds, is averaged within the widest interval.
+    """
+    index, columns = list(index), list(columns)
+    if columns:
+        how = {values: "mean"} | ({"low": "min", "high": "max"} if "low" in table else {})
+        table = table.groupby(index + columns, sort=False, dropna=False).agg(how).reset_index()
+    text = table.map(_number)
+    if "low" in table:
+        values = table.columns[table.columns.get_loc("low") - 1]
+        interval = " (" + text.pop("low") + " to " + text.pop("high") + ")"
+        text[values] += interval.where(table["low"].notna(), "")
+    if columns:
+        text = text.pivot_table(values, index, columns, aggfunc="first", sort=False, fill_value="–")
+        if len(columns) > 1:
+            text.columns = [" and ".join(names) for names in text.columns]
+        text = text.reset_index()
+    return text
+
+
+def _number(value: Any) -> str:
+    if pd.isna(value):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:#.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+    return str(value)
 
 
 class Run:
-    """One execution of a notebook: its steps, its results, and where they come from.
-
-    With `force`, kept steps of earlier runs are ignored.
-    """
+    """One execution of a notebook: its steps, kept ones too unless `force`, and its results."""
 
     def __init__(
         self, notebook: str, root: str | Path, parameters: Mapping[str, Any], *, force: bool = False
     ):
-        self.notebook, self.root, self.parameters = notebook, Path(root), dict(parameters)
-        self._began, self._commit = time.monotonic(), commit()
-        self._used: dict[str, Any] = {"weights": {}}
-        self._verdicts: dict[str, str] = {}
+        self.root, self._began = Path(root), time.monotonic()
+        self.record = {"notebook": notebook, "parameters": dict(parameters), "commit": commit()}
+        self.record |= {"weights": {}, "verdicts": {}}
         self._results: dict[str, Results] = {}
         work = self.root / WORK
         with disk_space(work):
             work.mkdir(parents=True, exist_ok=True)
-            for folder in work.glob(".*~*"):
-                if is_abandoned(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
+            remove_abandoned(work)
             self._staged = Path(tempfile.mkdtemp(prefix=scratch_prefix(), dir=work))
-            self.steps = Steps(work / "steps", force=force)
-        self.once = self.steps.once
+            self._steps = Steps(work / "steps", force=force)
+        self.once = self._steps.once
 
     def results(self, *experiment: str) -> Results:
         """Return the results of an experiment, by its subfolders."""
@@ -141,63 +165,35 @@ class Run:
     def uses(self, networks: Mapping[str, Any], patches: Any) -> None:
         """Record the networks, by name, and the PatchSet that the results depend on."""
         for name, model in networks.items():
-            self._used["backbone"] = model.backbone.name
-            self._used["backbone_title"] = model.backbone.title
-            self._used["weights"][name] = {"origin": model.origin, "sha256": model.sha256}
+            self.record |= {"backbone": model.backbone.name, "backbone_title": model.backbone.title}
+            self.record["weights"][name] = {"origin": model.origin, "sha256": model.sha256}
         data = {"origin": patches.origin, "sha256": patches.sha256, "patches": len(patches)}
-        self._used["data"] = {**data, "groups": len(set(patches.groups))}
+        self.record["data"] = {**data, "groups": len(set(patches.groups))}
 
     def verdict(self, claim: str, text: str) -> None:
         """Print what the data say about a claim, and keep it with the results."""
-        self._verdicts[claim] = text
+        self.record["verdicts"][claim] = text
         print(text)
 
     def finish(self) -> None:
-        """Replace the old results by the new ones, and print where they are.
-
-        Files of the previous run that this run did not produce are removed; other files are left
-        alone.
-        """
-        if "backbone" not in self._used:
+        """Replace the old results by the new ones, and print where they are."""
+        if "backbone" not in self.record:
             raise ValueError("call uses() before finish() to record networks and patches.")
-        seconds = time.monotonic() - self._began
-        steps = self.steps
+        made, kept = self._steps.made, self._steps.taken
+        self.record |= {
+            "versions": versions(),
+            "code_sha256": code_sha256(),
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "duration_seconds": round(time.monotonic() - self._began, 1),
+            "steps_kept": kept,
+        }
         with disk_space(self.root), FileLock(self.root / WORK / "publish.lock"):
             for name, results in self._results.items():
-                record = Record(
-                    notebook=self.notebook,
-                    **self._used,
-                    verdicts=self._verdicts,
-                    parameters=self.parameters,
-                    versions=versions(),
-                    code_sha256=code_sha256(),
-                    finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    duration_seconds=round(seconds, 1),
-                    files=dict(sorted(results.files.items())),
-                    steps_kept=steps.taken,
-                    commit=self._commit,
-                )
-                _publish(results, self.root / name, record)
-                print(f"{self.root / name}: {len(results.files)} files")
+                record = Record(**self.record, files=dict(sorted(results.files.items())))
+                results.publish(self.root / name, record)
         shutil.rmtree(self._staged, ignore_errors=True)
-        if steps.taken:
-            print(
-                f"{steps.taken} of {steps.taken + steps.made} steps were kept from an earlier run "
-                "with the same parameters; FORCE makes them again."
-            )
-
-
-def _publish(results: Results, folder: Path, record: Record) -> None:
-    record.write(results.folder)  # where it fails if there is no space
-    before = previous_files(folder)
-    for name in [*results.files, RECORD]:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(results.folder / name, folder / name)
-    for name in set(before) - results.files.keys():
-        path = folder / name
-        path.unlink(missing_ok=True)
-        if path.parent != folder and path.parent.is_dir() and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        if kept:
+            print(f"{kept} of {kept + made} steps were kept from earlier runs; see FORCE.")
 
 
 def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
@@ -205,10 +201,8 @@ def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
 
     Parameters
     ----------
-    notebook : str
-        Name of the notebook's file, at the top of the repository.
-    variables : mapping of str to object
-        The notebook's ``globals()``, with the values of its parameters.
+    notebook : str, the name of its file
+    variables : mapping of str to object, the notebook's ``globals()``
     folder : str
         Folder of the main results below RESULTS, such as ``"gradcam/{backbone}"``.
 
@@ -220,10 +214,7 @@ def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
     # Only here, since nothing else of this subpackage needs TensorFlow.
     from utils.networks import choose_backbone, get_backbone, make_deterministic
 
-    path = ROOT / notebook
-    if not path.is_file():
-        raise ValueError(f"notebook is {notebook!r}, but {path} is no file: give the file's name.")
-    names = [name for name in inspect_notebook(path) if name not in _NOT_RECORDED]
+    names = [name for name in inspect_notebook(ROOT / notebook) if name not in _NOT_RECORDED]
     parameters = {name: variables[name] for name in names}
     use_style()
     make_deterministic(variables["SEED"])

@@ -1,7 +1,7 @@
 """What notebooks show and save together: channel images, overlays with their cards, concepts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,6 @@ from utils.results.run import Results, Run
 if TYPE_CHECKING:  # the pages, which draw nothing, need no TensorFlow
     from utils.concepts.analysis import Analysis
     from utils.heatmaps.maps import ExplainedPatches
-
-_COLUMNS = "method class prediction file source x y probability_tumor".split()
 
 
 def save_channels(
@@ -33,44 +31,37 @@ def save_channels(
     Parameters
     ----------
     results : Results
-    rendered : mapping of str to (mapping of str to array, (n, H, W, 3))
-        Images by network and layer.
-    channels : mapping of str to sequence of int
-        Channel numbers by layer.
-    network : str
-        Network whose images are saved one by one.
-    title : str
-        Network or toolbox, and backbone, for titles and alternative texts.
-    maker : str
-        Toolbox, in the alternative text of each image: ``"Lucid's "``.
+    rendered : mapping of str to (mapping of str to array, (n, H, W, 3)), by network and layer
+    channels : mapping of str to sequence of int, by layer
+    network, title, maker : str
+        Network whose images are saved; for texts: network or toolbox, and backbone; ``"Lucid's "``.
     exciting : mapping of str to sequence of array, (at most 9, h, w, 3), optional
-        Patches that excite each channel most, by layer: shown on the pages and saved beside each
-        image. Without them, the pages show the images of all networks.
+        Patches that excite each channel most, by layer, for pages and beside the images. Without
+        them, the pages show the images of all networks.
 
     Returns
     -------
-    dict of str to Figure
-        Pages by layer.
+    dict of str to Figure, by layer
     """
     pages = {}
     for layer, numbers in channels.items():
         images, heading = rendered[network][layer], f"{title}, {layer}"
-        about: dict[str, Any] = {"network": network, "layer": layer}
         if exciting:
             titles = [f"channel {number}" for number in numbers]
             page = figures.channels_with_patches(images, exciting[layer], titles, title=heading)
-            results.figure(page, f"{layer}.jpg", f"{heading}: channels beside patches", **about)
+            alt, shown = f"{heading}: channels beside patches", network
         else:
             titles = [f"{name} {number}" for name in rendered for number in numbers]
-            shown = np.concatenate([by_layer[layer] for by_layer in rendered.values()])
-            page = figures.patchwork(shown, titles, columns=len(numbers), title=heading)
-            of_all = {**about, "network": list(rendered)}
-            results.figure(page, f"{layer}.jpg", f"{heading}: channels, by network", **of_all)
+            pictures = [image for by_layer in rendered.values() for image in by_layer[layer]]
+            page = figures.patchwork(pictures, titles, columns=len(numbers), title=heading)
+            alt, shown = f"{heading}: channels, by network", list(rendered)
+        results.figure(page, f"{layer}.jpg", alt, network=shown, layer=layer)
         pages[layer] = page
         for place, number in enumerate(numbers):
             file = f"{layer}/channel_{number:04d}"
             alt = f"{heading}: {maker}image that maximises channel {number}"
-            results.image(images[place], f"{file}.png", alt, channel=number, **about)
+            about = {"channel": number, "network": network, "layer": layer}
+            results.image(images[place], f"{file}.png", alt, **about)
             if exciting:
                 nine = figures.montage(exciting[layer][place], side=44)
                 alt = f"the nine patches that excite channel {number} of {layer} most, {network}"
@@ -93,86 +84,57 @@ def save_overlays(
 
     Parameters
     ----------
-    results : mapping of str to Results
-        Results by method.
+    results : mapping of str to Results, by method
     explained : iterable of ExplainedPatches
-        From `utils.heatmaps.explain_by_outcome`.
-    layer : str
-        Layer of the heat maps.
-    title, status : str
-        Title of the network, and whether the patches were held out.
-    colormap : str
-        ``jet`` or ``cividis``.
-    opacity : float
-        Weight of the maps, in [0, 1].
+    layer, title, status : str
+        Layer of the heat maps, title of the network, and whether the patches were held out.
+    colormap, opacity : str, float
+        ``jet`` or ``cividis``; weight of the maps, in [0, 1].
 
     Returns
     -------
-    list of Figure
-        Panel of each group.
+    list of Figure, one panel per group
     """
-    panels, rows = [], []
+    panels, tables = [], []
     for group in explained:
-        images, name = group.patches.images, group.class_name
+        images, name, outcome = group.patches.images, group.class_name, group.outcome
         overlays = {
             method: figures.overlay(images, maps, colormap=colormap, opacity=opacity)
             for method, maps in group.maps.items()
         }
         titles = [f"{name}, p(tumor) = {probability:.2f}" for probability in group.probability]
-        panel = figures.explanations(
-            images,
-            overlays,
-            titles,
-            outlines=figures.outline_neoplastic(group.patches),
-            colormap=colormap,
-            title=f"{title}: evidence for {name}\n{group.outcome} predictions, {status}",
-        )
-        panels.append(panel)
-        about = {"network": "finetuned", "class": name, "prediction": group.outcome}
-        alt = f"{name} patches with {group.outcome} predictions beside their heat maps and nuclei"
+        options = {"outlines": figures.outline_neoplastic(group.patches), "colormap": colormap}
+        options["title"] = f"{title}: evidence for {name}\n{outcome} predictions, {status}"
+        panels.append(figures.explanations(images, overlays, titles, **options))
+        tables.append(_cards(group))
+        alt = f"{name} patches with {outcome} predictions beside their heat maps and nuclei"
         for method, pictures in overlays.items():
-            results[method].figure(panel, f"{name}_{group.outcome}.jpg", alt, **about)
-            about_card = {**about, "method": figures.title_of(method), "layer": layer}
-            cards = _save_cards(results[method], group, titles, pictures, about_card, colormap)
-            rows += [(method, name, group.outcome, *card) for card in cards]
-    table = pd.DataFrame(rows, columns=_COLUMNS)
+            about = {"network": "finetuned", "class": name, "prediction": outcome}
+            results[method].figure(panels[-1], f"{name}_{outcome}.jpg", alt, **about)
+            maker = figures.title_of(method)
+            about |= {"method": maker, "layer": layer, "inset": figures.CARD_INSET}
+            for place, row in enumerate(tables[-1].itertuples()):
+                text, about["probability"] = titles[place], row.probability_tumor
+                card = figures.overlay_card(pictures[place], f"{maker}\n{text}", colormap=colormap)
+                description = f"{maker} at {layer} for {name}: {text}"
+                results[method].figure(card, row.file, description, **about)
+                file = row.file.replace(".jpg", "_patch.jpg")
+                description = f"{name} patch without heat map, x {row.x}, y {row.y} of {row.source}"
+                results[method].image(images[place], file, description, of=row.file, role="patch")
+    table = pd.concat(tables)
     for method, of_method in results.items():
-        of_method.table(
-            table[table["method"] == method], "patches.csv", "the patches that are shown"
-        )
+        of_method.table(table.assign(method=method), "patches.csv", "the patches that are shown")
     return panels
 
 
-def _save_cards(
-    results: Results,
-    group: "ExplainedPatches",
-    titles: Sequence[str],
-    pictures: np.ndarray,
-    about: Mapping[str, Any],
-    colormap: str,
-) -> list[tuple]:
-    """Save each overlay as a card, and its patch; return their rows of ``patches.csv``."""
-    rows, patches, name = [], group.patches, group.class_name
-    for place, title in enumerate(titles):
-        (x, y), source = patches.positions[place], patches.sources[place]
-        file = f"{name}/{group.outcome}_{group.index[place]:03d}_x{x:04d}_y{y:04d}"
-        probability = group.probability[place]
-        card = figures.overlay_card(
-            pictures[place], f"{about['method']}\n{title}", colormap=colormap
-        )
-        results.figure(
-            card,
-            f"{file}.jpg",
-            f"{about['method']} at {about['layer']} for {name}: {title}",
-            **about,
-            probability=float(probability),
-            inset=figures.CARD_INSET,
-        )
-        alt = f"{name} patch without heat map, x {x}, y {y} of {source}"
-        companion = {"of": f"{file}.jpg", "role": "patch"}
-        results.image(patches.images[place], f"{file}_patch.jpg", alt, **companion)
-        rows.append((f"{file}.jpg", source, x, y, probability))
-    return rows
+def _cards(group: "ExplainedPatches") -> pd.DataFrame:
+    """Return the rows of ``patches.csv`` of a group, without the method."""
+    name, outcome, positions = group.class_name, group.outcome, group.patches.positions
+    places = zip(group.index, positions, strict=True)
+    columns = {"method": "", "class": name, "prediction": outcome}
+    columns["file"] = [f"{name}/{outcome}_{i:03d}_x{x:04d}_y{y:04d}.jpg" for i, (x, y) in places]
+    columns |= {"source": group.patches.sources, "x": positions[:, 0], "y": positions[:, 1]}
+    return pd.DataFrame({**columns, "probability_tumor": group.probability.astype(float)})
 
 
 def show_measures(run: Run, name: str, measures: pd.DataFrame, patches: PatchSet) -> None:
@@ -181,16 +143,12 @@ def show_measures(run: Run, name: str, measures: pd.DataFrame, patches: PatchSet
     Parameters
     ----------
     run : Run
-    name : str
-        What is measured, such as texture.
-    measures : DataFrame, N rows
-        One column per concept.
-    patches : PatchSet
-        The N patches.
+    name : str, such as texture
+    measures : DataFrame, N rows, one column per concept
+    patches : PatchSet of N patches
     """
-    figure = figures.measures_overview(
-        measures, patches.labels, patches.class_names, title=f"{name} measures".capitalize()
-    )
+    classes = patches.labels, patches.class_names
+    figure = figures.measures_overview(measures, *classes, title=f"{name} measures".capitalize())
     run.show(figure, f"{name}_measures.png", f"{name} of the patches by class, and correlations")
     table = measures.assign(group=patches.groups, label=patches.labels)
     run.main.table(table, f"{name}_measures.csv", f"{name} of every patch")
@@ -202,19 +160,15 @@ def show_r2(run: Run, name: str, analysis: "Analysis", patches: PatchSet) -> Non
     Parameters
     ----------
     run : Run
-    name : str
-        What is measured, such as texture.
+    name : str, such as texture
     analysis : Analysis
-        From `utils.concepts.analyse`.
-    patches : PatchSet
-        All patches; those without measures were left out.
+    patches : PatchSet, also of patches without measures, which were left out
     """
     groups = patches.groups[analysis.known]
     title = f"{run.backbone.title}, {len(groups)} patches of {len(set(groups))} groups: {name}"
     figure = figures.r2_panels(analysis.in_sample, analysis.held_out, title=title)
     alt = f"R² of {name} by layer and network, in-sample and on held-out groups"
-    networks = list(dict.fromkeys(analysis.held_out["network"]))
-    run.show(figure, f"{name}_r2.png", alt, network=networks)
+    run.show(figure, f"{name}_r2.png", alt, network=[*analysis.held_out["network"].unique()])
     run.main.table(analysis.in_sample, f"{name}_r2_in_sample.csv", f"R² of {name}, in-sample")
     wide = {"index": ["concept", "layer"], "columns": ["network"], "values": "r2"}
     alt = f"R² of {name} on held-out groups"
@@ -227,15 +181,14 @@ def show_relevance(run: Run, name: str, analysis: "Analysis") -> None:
     Parameters
     ----------
     run : Run
-    name : str
-        What is measured, such as texture.
-    analysis : Analysis
-        From `utils.concepts.analyse`, with gradients.
+    name : str, such as texture
+    analysis : Analysis, with gradients
     """
+    table = analysis.relevance
     title = f"{run.backbone.title}: relevance of {name} for tumor"
-    figure = figures.relevance_map(analysis.relevance, title=title)
     alt = f"bidirectional relevance of {name} for tumor by layer and network"
-    networks = list(dict.fromkeys(analysis.relevance["network"]))
+    networks = [*table["network"].unique()]
+    figure = figures.relevance_map(table, title=title)
     run.show(figure, f"{name}_relevance.png", alt, network=networks)
     wide = {"index": ["network", "concept"], "columns": ["layer"], "values": "br"}
-    run.main.table(analysis.relevance, f"{name}_relevance.csv", alt, layout=wide)
+    run.main.table(table, f"{name}_relevance.csv", alt, layout=wide)

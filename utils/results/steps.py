@@ -1,10 +1,5 @@
-"""Kept steps of a run: calls whose results an interrupted or repeated run takes from disk.
+"""Kept steps of a run: calls whose results an interrupted or repeated run takes from disk."""
 
-`joblib.Memory` keeps them. A call is identified by its function, the content of all its arguments,
-the code of the methods and the versions of the packages.
-"""
-
-import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -20,20 +15,24 @@ import pandas as pd
 
 from utils.versions import versions
 
-_UNUSED = timedelta(days=14)  # after this time a kept step is removed
 # These modules draw or store results; they cannot change what a step returns.
 _NOT_METHODS = ("results", "files.py", "progress.py", "versions.py")
 _PLAIN = (bool, int, float, str, bytes, NoneType, np.generic, PathLike)
 
 
 class Steps:
-    """Kept calls below a folder, and how many of this run's calls were computed or kept."""
+    """Kept calls below a folder, and how many of this run's calls were computed or kept.
+
+    A call is identified by its function, the content of all its arguments, the code of the
+    methods and the versions of the packages.
+    """
 
     def __init__(self, folder: Path, *, force: bool = False):
         memory = joblib.Memory(Path(folder), verbose=0)
-        memory.reduce_size(age_limit=_UNUSED)
-        valid = {"cache_validation_callback": lambda metadata: not force}
-        self._call = memory.cache(_call, ignore=["call"], **valid)
+        memory.reduce_size(age_limit=timedelta(days=14))  # since their last use
+        self._call = memory.cache(
+            _call, ignore=["call"], cache_validation_callback=lambda metadata: not force
+        )
         self.made = self.taken = 0
 
     def once(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
@@ -58,9 +57,9 @@ def _call(name: str, key: str, call: Callable) -> Any:
 def code_sha256() -> str:
     """Hash the code of the methods: all of `utils` but what only draws or stores."""
     root = Path(__file__).parent.parent
-    paths = {path.relative_to(root): path for path in sorted(root.rglob("*.py"))}
     digest = hashlib.sha256()
-    for name, path in paths.items():
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root)
         if name.parts[0] not in _NOT_METHODS:
             digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()
@@ -82,23 +81,24 @@ def _content(value: Any) -> tuple:
 
 
 def _items(value: Any) -> Iterable:
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return value
-    if isinstance(value, Mapping):
-        return value.items()
-    if isinstance(value, (pd.DataFrame, pd.Series)):
-        return value.reset_index().to_dict("list").items()
-    if hasattr(value, "identity"):
-        return value.identity
-    if dataclasses.is_dataclass(value):
-        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
-    if isinstance(value, functools.partial):
-        return value.func, value.args, value.keywords
-    if isinstance(value, MethodType):
-        return value.__func__, value.__self__
-    if isinstance(value, (FunctionType, BuiltinFunctionType)):
-        if value.__module__ != "__main__" and "<" not in value.__qualname__:  # of a module
-            return value.__module__, value.__qualname__
+    match value:
+        case list() | tuple() | np.ndarray():
+            return value
+        case Mapping():
+            return value.items()
+        case pd.DataFrame() | pd.Series():
+            return value.reset_index().to_dict("list").items()
+        case object(identity=content):
+            return content
+        case object(__dataclass_fields__=fields):
+            return [(name, getattr(value, name)) for name in fields]
+        case functools.partial():
+            return value.func, value.args, value.keywords
+        case MethodType():
+            return value.__func__, value.__self__
+        case FunctionType() | BuiltinFunctionType():
+            if value.__module__ != "__main__" and "<" not in value.__qualname__:
+                return value.__module__, value.__qualname__
     raise TypeError(
         f"{value!r} cannot be hashed, so that this step cannot be kept: call the function "
         "directly, or pass arrays, plain values and functions of modules."

@@ -11,21 +11,33 @@ from utils.results.figures import style
 
 
 def patchwork(
-    images: np.ndarray,
-    titles: Sequence[str] | None = None,
+    images: Sequence[np.ndarray],
+    titles: Sequence[str] = (),
     *,
     columns: int = 4,
     title: str = "",
     cell: float = 1.7,
 ) -> Figure:
-    """Lay out images, ``(N, H, W, 3)``, in a grid whose cells are so many inches wide."""
+    """Lay out images, ``(H, W, 3)``, in a grid whose cells are so many inches wide."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     size = cell * columns, (cell + 0.25) * rows + 0.4
-    figure, grid = style.image_grid(rows, columns, size, title)
-    titles = [""] * len(images) if titles is None else titles
-    for axes, image, text in zip(grid.flat, images, titles, strict=False):
+    figure, grid = style.panels(rows, columns, size, title, subplot_kw=style.BARE)
+    for axes, image, text in zip(grid.flat, images, titles or [""] * len(images), strict=False):
         style.show_image(axes, image, text)
+    return figure
+
+
+def channels_with_patches(
+    images: np.ndarray, patches: Sequence[np.ndarray], titles: Sequence[str], *, title: str = ""
+) -> Figure:
+    """Show the image of each channel beside the (at most nine) patches that excite it most."""
+    montages = map(montage, patches)
+    pictures = [picture for pair in zip(images, montages, strict=True) for picture in pair]
+    texts = [text for name in titles for text in (name, "most exciting patches")]
+    figure = patchwork(pictures, texts, columns=2 * min(4, len(images)), title=title, cell=1.5)
+    for axes in figure.axes[1::2]:
+        axes.title.set_fontsize(7)
     return figure
 
 
@@ -40,40 +52,17 @@ def channel_overview(
 
     The networks map layers to images, ``(n, H, W, 3)``; the channels map layers to their numbers.
     """
-    count = max(len(numbers) for numbers in channels.values())
-    size = cell * count * len(networks) + 1.2, (cell + 0.2) * len(channels) + 0.6
-    figure = Figure(figsize=size)
+    count = max(map(len, channels.values()))
+    figure = Figure((cell * count * len(networks) + 1.2, (cell + 0.2) * len(channels) + 0.6))
     figure.suptitle(title)
     columns = figure.subfigures(1, len(networks), squeeze=False)[0]
     for column, (network, rendered) in zip(columns, networks.items(), strict=True):
         column.suptitle(network)
-        grid = column.subplots(len(channels), count, squeeze=False)
+        grid = column.subplots(len(channels), count, squeeze=False, subplot_kw=style.BARE)
         for row, (layer, numbers) in zip(grid, channels.items(), strict=True):
-            for axes in row:
-                axes.set(xticks=[], yticks=[], frame_on=False)
+            row[0].set_ylabel(layer, fontsize=8)
             for axes, image, number in zip(row, rendered[layer], numbers, strict=False):
                 style.show_image(axes, image, f"{number}", fontsize=7, pad=2)
-            row[0].set_ylabel(layer, fontsize=8)
-    return figure
-
-
-def channels_with_patches(
-    images: np.ndarray,
-    patches: Sequence[np.ndarray],
-    titles: Sequence[str],
-    *,
-    title: str = "",
-    cell: float = 1.5,
-) -> Figure:
-    """Show the image of each channel beside the (at most nine) patches that excite it most."""
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
-    size = 2 * cell * columns, (cell + 0.25) * rows + 0.4
-    figure, grid = style.image_grid(rows, 2 * columns, size, title)
-    pairs = grid.reshape(-1, 2)
-    for (left, right), image, nine, text in zip(pairs, images, patches, titles, strict=False):
-        style.show_image(left, image, text)
-        style.show_image(right, montage(nine), "most exciting patches", fontsize=7)
     return figure
 
 
@@ -88,10 +77,9 @@ def complexity_by_layer(
     styles = style.network_styles(name for name in table["network"] if " - " not in name)
     title = f"{title} (means and 95 % intervals over {table['n'].max()} channels)"
     figure, (grid,) = style.panels(1, len(measures), (9, 3.4), title)
+    values = table.set_index(["measure", "network", "layer"])
     for axes, (measure, label) in zip(grid, measures.items(), strict=True):
-        values = table[table["measure"] == measure].set_index(["network", "layer"])
-        rows = {network: values.xs(network).loc[layers] for network in styles}
-        style.draw_intervals(axes, rows, styles.values(), 0.12)
+        style.draw_intervals(axes, values.loc[measure], styles, layers, 0.12)
         style.set_ticks(axes, layers)
         axes.set_ylabel(label)
     style.legend_below(figure, grid[0])

@@ -15,7 +15,7 @@ def measures_overview(
     measures: pd.DataFrame, labels: np.ndarray, class_names: Sequence[str], *, title: str = ""
 ) -> Figure:
     """Draw the distribution of every measure (column) by class, and how measures correlate."""
-    figure = Figure(figsize=(10, 4.6))
+    figure = Figure((10, 4.6))
     figure.suptitle(f"{title} ({len(measures)} patches)")
     left, right = figure.subfigures(1, 2, width_ratios=(1.5, 1))
     grid = left.subplots(-(-len(measures.columns) // 3), 3, squeeze=False)
@@ -35,7 +35,7 @@ def measures_overview(
     image = style.show_matrix(axes, correlation, 1)
     for (row, column), value in np.ndenumerate(correlation):
         color = "white" if abs(value) > 0.6 else "black"
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
+        axes.text(column, row, f"{value:.2f}", fontsize=7, color=color, **style.CENTRED)
     axes.tick_params(labelsize=8)
     axes.set_title("correlation of the measures")
     right.colorbar(image, ax=axes, shrink=0.7)
@@ -49,29 +49,30 @@ def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "
     in a column ``seed`` are drawn as their mean, with the widest interval.
     """
     concepts, layers = held_out["concept"].unique(), held_out["layer"].unique()
+    places = range(len(layers))
     keys = ["concept", "network", "layer"]
-    in_sample = in_sample.groupby(keys)[["r2", "adjusted_r2"]].mean()
-    over_seeds = {"r2": "mean", "low": "min", "high": "max", "null_low": "min", "null_high": "max"}
-    rows_held_out = held_out.groupby(keys).agg(over_seeds)
-    null = held_out.groupby(["concept", "layer"]).agg({"null_low": "min", "null_high": "max"})
-    networks = [name for name in held_out["network"] if name in in_sample.index.levels[1]]
+    fits = in_sample.groupby(keys)[["r2", "adjusted_r2"]].mean()
+    widest = {"low": "min", "high": "max", "null_low": "min", "null_high": "max"}
+    tests = held_out.groupby(keys).agg({"r2": "mean", **widest})
+    null = tests.groupby(["concept", "layer"]).agg({"null_low": "min", "null_high": "max"})
     size = 10, 2.1 * len(concepts) + 1.2
     figure, grid = style.panels(len(concepts), 2, size, title, sharex=True, sharey=True)
     for (left, right), concept in zip(grid, concepts, strict=True):
-        band = null.xs(concept).loc[layers]
-        options = {"color": "#000000", "alpha": 0.18, "label": "groups exchanged"}
-        style.fill_band(right, band["null_low"], band["null_high"], **options)
-        for network, line in style.network_styles(networks).items():
-            rows = in_sample.xs((concept, network)).loc[layers]
-            left.plot(range(len(layers)), rows["r2"], label=network, markersize=4, **line)
-            hollow = {**line, "linestyle": "none", "markerfacecolor": "none", "markersize": 7}
-            left.plot(range(len(layers)), rows["adjusted_r2"], **hollow)
-            rows = rows_held_out.xs((concept, network)).loc[layers]
-            right.plot(range(len(layers)), rows["r2"], label=network, markersize=4, **line)
-            style.fill_band(right, rows["low"], rows["high"], color=line["color"])
+        band = null.loc[concept].loc[layers]
+        options = {"color": "#000000", "alpha": 0.18, "linewidth": 0, "label": "groups exchanged"}
+        right.fill_between(places, band["null_low"], band["null_high"], **options)
+        for network, line in style.network_styles(held_out["network"]).items():
+            rows = fits.loc[concept, network].loc[layers]
+            left.plot(places, rows["r2"], label=network, **line)
+            hollow = {"linestyle": "none", "markerfacecolor": "none", "markersize": 7}
+            left.plot(places, rows["adjusted_r2"], **line | hollow)
+            rows = tests.loc[concept, network].loc[layers]
+            right.plot(places, rows["r2"], label=network, **line)
+            color = line["color"]
+            right.fill_between(places, rows["low"], rows["high"], color=color, **style.BAND)
             for place, value in enumerate(rows["r2"]):
                 if value < _R2_FLOOR:  # below the axis: say how far
-                    text = {"color": line["color"], "fontsize": 7, "ha": "center"}
+                    text = {"color": color, "fontsize": 7, "ha": "center"}
                     right.text(place, _R2_FLOOR + 0.02, f"↓{value:.1f}", **text)
         left.set(ylim=(_R2_FLOOR, 1.05), ylabel=concept)
         for axes in (left, right):
@@ -88,12 +89,11 @@ def learning_curves(table: pd.DataFrame, *, title: str = "") -> Figure:
     The table is that of `utils.concepts.learning_curve` with a column ``network``.
     """
     layers = table["layer"].unique()
+    means = table.groupby(["layer", "network", "patches"])["r2"].mean()
     figure, (grid,) = style.panels(1, len(layers), (10, 3.4), title, sharey=True)
     for axes, layer in zip(grid, layers, strict=True):
         for network, line in style.network_styles(table["network"]).items():
-            rows = table[(table["layer"] == layer) & (table["network"] == network)]
-            curve = rows.groupby("patches")["r2"].mean()
-            axes.plot(curve.index, curve, label=network, markersize=4, **line)
+            axes.plot(means[layer, network], label=network, **line)
         axes.set(title=layer, xlabel="training patches")
     grid[0].set_ylim(top=1.05)  # shared, and only now that all curves are drawn
     grid[0].set_ylabel("R², held out, mean of concepts")
@@ -108,10 +108,8 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
     """
     networks, layers, concepts = (table[name].unique() for name in ("network", "layer", "concept"))
     limit = table["br"].abs().max() or 1
-    title += (
-        "\n(*: beyond random directions and permuted concepts, q < 0.05; "
-        "grey: the logit is linear in the layer)"
-    )
+    stars = "*: beyond random directions and permuted concepts, q < 0.05"
+    title += f"\n({stars}; grey: the logit is linear in the layer)"
     size = 10, 0.42 * len(concepts) + 2.4
     figure, (grid,) = style.panels(1, len(networks), size, title, sharey=True)
     for axes, network in zip(grid, networks, strict=True):
@@ -120,7 +118,7 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
         image = style.show_matrix(axes, values, limit, aspect="auto")
         significant = (rows.filter(regex="^q_").max(axis=1) < 0.05).unstack("layer")
         for row, column in np.argwhere(significant.loc[concepts, layers]):
-            axes.text(column, row, "*", ha="center", va="center", fontsize=12)
+            axes.text(column, row, "*", fontsize=12, **style.CENTRED)
         axes.set_facecolor("#b0b0b0")
         axes.set_title(network)
     figure.colorbar(image, ax=grid, shrink=0.8, label="bidirectional relevance")
@@ -136,23 +134,25 @@ def reuse(
     those of `utils.concepts.cka_by_layer` and `utils.concepts.weight_change`.
     """
     layers = held_out["layer"].unique()
+    places = range(len(layers))
     figure, grid = style.panels(3, 1, (8, 8.4), title, sharex=True)
     top, middle, bottom = grid[:, 0]
     means = held_out.groupby(["network", "layer"])["r2"].mean()
     for network, line in style.network_styles(held_out["network"]).items():
-        top.plot(range(len(layers)), means[network][layers], label=network, markersize=5, **line)
+        top.plot(places, means[network][layers], label=network, markersize=5, **line)
     top.set_ylabel("R² of texture, held out,\nmean of measures")
     top.set_ylim(top=1.05)
     top.legend(ncols=3, loc="lower left")
     for (one, other), rows in cka.groupby(["one", "other"], sort=False):
-        rows, line = rows.set_index("layer").loc[layers], style.pair_style(one, other)
-        label = f"{one} and {other}"
-        middle.plot(range(len(layers)), rows["cka"], label=label, markersize=5, **line)
-        style.fill_band(middle, rows["low"], rows["high"], color=line["color"])
+        rows, pair = rows.set_index("layer").loc[layers], f"{one} and {other}"
+        line = style.style_of(other if one == "pretrained" else pair)
+        middle.plot(places, rows["cka"], label=pair, markersize=5, **line)
+        middle.fill_between(places, rows["low"], rows["high"], color=line["color"], **style.BAND)
     middle.set(ylabel="linear CKA, unbiased", ylim=(-0.1, 1.05))
     middle.legend(loc="lower left")
-    changes = change.set_index("layer")["relative_change"].reindex(layers)
-    bottom.bar(range(len(layers)), changes, color="#0072b2")
+    bottom.bar(
+        places, change.set_index("layer")["relative_change"].reindex(layers), color="#0072b2"
+    )
     bottom.set_ylabel("change of the kernels\nby finetuning, relative")
     style.set_ticks(bottom, layers)
     return figure

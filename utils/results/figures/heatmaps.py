@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet, to_uint8
 from utils.results.figures import style
 
-COLORMAPS = {"jet": cv2.COLORMAP_JET, "cividis": cv2.COLORMAP_CIVIDIS}
+_COLORMAPS = {"jet": cv2.COLORMAP_JET, "cividis": cv2.COLORMAP_CIVIDIS}
 _CARD = (3.2, 2.7)  # inches
 CARD_INSET = (0.025, 0.14, 0.7, 0.7 * 3.2 / 2.7)  # left, top, width, height, as shares of a card
 
@@ -21,28 +21,21 @@ def overlay(
 ) -> np.ndarray:
     """Overlay heat maps, ``(N, H, W)`` in [0, 1], on patches, ``(N, H, W, 3)`` uint8.
 
-    The colormap ``jet`` is the paper's; the colour-blind can read ``cividis``. The opacity is the
-    weight of the map, in [0, 1].
+    The paper's colormap is ``jet``; the colour-blind can read ``cividis``.
     """
-    if colormap not in COLORMAPS:
-        raise ValueError(f"colormap is {colormap!r}; expected one of {', '.join(COLORMAPS)}.")
+    if colormap not in _COLORMAPS:
+        raise ValueError(f"colormap is {colormap!r}; expected one of {', '.join(_COLORMAPS)}.")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity}; expected a number in [0, 1].")
-    if maps.shape != images.shape[:3]:
-        raise ValueError(f"maps have the shape {maps.shape}, images {images.shape}: they differ.")
     overlays = []
     for image, heat in zip(images, maps, strict=True):
-        colors = cv2.applyColorMap(to_uint8(heat), COLORMAPS[colormap])
-        colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
+        colors = cv2.applyColorMap(to_uint8(heat), _COLORMAPS[colormap])[..., ::-1]
         overlays.append(cv2.addWeighted(colors, opacity, image, 1 - opacity, 0))
     return np.stack(overlays)
 
 
 def outline_neoplastic(patches: PatchSet) -> np.ndarray | None:
-    """Outline neoplastic nuclei, in yellow, on copies of the patches; None without any masks.
-
-    Patches of a source without masks say so instead.
-    """
+    """Outline neoplastic nuclei, in yellow, on copies of the patches; None without any masks."""
     if patches.masks is None:
         return None
     images = patches.images.copy()
@@ -66,7 +59,6 @@ def explanations(
     outlines: np.ndarray | None = None,
     colormap: str = "jet",
     title: str = "",
-    cell: float = 1.35,
 ) -> Figure:
     """Show patches, one per row, beside their overlays by method, with the scale of the maps.
 
@@ -75,16 +67,16 @@ def explanations(
     columns = {style.title_of(method): pictures for method, pictures in overlays.items()}
     if outlines is not None:
         columns["neoplastic nuclei"] = outlines
-    size = cell * (1 + len(columns)) + 0.8, (cell + 0.25) * len(images) + 0.5
-    figure, grid = style.image_grid(len(images), 1 + len(columns), size, title)
+    rows, count = len(images), 1 + len(columns)
+    size = 1.35 * count + 0.8, 1.6 * rows + 0.5
+    figure, grid = style.panels(rows, count, size, title, subplot_kw=style.BARE)
     for index, (first, *others) in enumerate(grid):
         # A title in the centre would be clipped.
         style.show_image(first, images[index], titles[index], loc="left")
         for axes, (name, pictures) in zip(others, columns.items(), strict=True):
             style.show_image(axes, pictures[index], name)
-    options = {"shrink": min(1, 2 / len(images)), "pad": 0.02}
-    options["label"] = "evidence, share of the map's maximum"
-    figure.colorbar(ScalarMappable(cmap=colormap), ax=grid, **options)
+    options = {"shrink": min(1, 2 / rows), "label": "evidence, share of the map's maximum"}
+    figure.colorbar(ScalarMappable(cmap=colormap), ax=grid, pad=0.02, **options)
     return figure
 
 
@@ -93,11 +85,10 @@ def overlay_card(picture: np.ndarray, title: str, *, colormap: str = "jet") -> F
 
     The patch lies at `CARD_INSET` of the figure, so that a page can overlay another picture.
     """
-    figure = Figure(figsize=_CARD, layout="none")
+    figure = Figure(_CARD, layout="none")
     left, top, width, height = CARD_INSET
     bottom = 1 - top - height
-    axes = figure.add_axes((left, bottom, width, height))
-    axes.axis("off")
+    axes = figure.add_axes((left, bottom, width, height), **style.BARE)
     style.show_image(axes, picture, title, fontsize=9, loc="left")
     place = (left + width + 0.03, bottom + 0.05 * height, 0.03, 0.9 * height)
     scale = figure.colorbar(ScalarMappable(cmap=colormap), cax=figure.add_axes(place))
@@ -114,27 +105,26 @@ def localization(
     Columns: ``network`` (empty for baselines), ``method``, ``layer``, ``measure``, ``mean``,
     ``low``, ``high`` and ``groups``; `measures` names title and unit.
     """
-    of_networks = table[table["network"] != ""]
-    baselines = table.loc[table["network"] == "", "method"].unique()
-    order = list(dict.fromkeys([*style.methods(), *of_networks["method"]]))
-    maps = pd.MultiIndex.from_frame(of_networks[["method", "layer"]]).unique()
+    is_baseline = table["network"] == ""
+    order = list(dict.fromkeys([*style.methods(), *table["method"]]))
+    maps = pd.MultiIndex.from_frame(table.loc[~is_baseline, ["method", "layer"]]).unique()
     maps = sorted(maps, key=lambda name: order.index(name[0]))
+    styles = style.network_styles(table.loc[~is_baseline, "network"])
     dots = {"linestyle": "none", "markersize": 5}
-    styles = style.network_styles(of_networks["network"])
     height = -(-len(measures) // 2)
     title = f"{title} (means, 95 % intervals over {table['groups'].max()} groups)"
     figure, grid = style.panels(height, 2, (10, 3.8 * height), title, sharex=True)
     if len(measures) % 2:
         grid[-1, 1].axis("off")
         grid[max(height - 2, 0), 1].tick_params(labelbottom=True)
+    by_measure = table.set_index(["measure", "network", "method", "layer"]).sort_index()
     for axes, (measure, (label, unit)) in zip(grid.flat, measures.items(), strict=False):
-        values = table[table["measure"] == measure].set_index(["network", "method", "layer"])
-        for method in baselines:
-            line = {key: style.method_style(method)[key] for key in ("color", "linestyle")}
+        values = by_measure.loc[measure]
+        for method in table.loc[is_baseline, "method"].unique():
+            line = {key: style.style_of(method)[key] for key in ("color", "linestyle")}
             mean = values.loc[("", method, ""), "mean"]
             axes.axhline(mean, label=style.title_of(method), **line)
-        rows = {network: values.xs(network).loc[maps] for network in styles}
-        style.draw_intervals(axes, rows, [line | dots for line in styles.values()], 0.2)
+        style.draw_intervals(axes, values, styles, maps, 0.2, **dots)
         style.set_ticks(axes, [f"{style.title_of(method)}, {layer}" for method, layer in maps])
         axes.set(title=label, ylabel=unit)
         axes.set_ylim(bottom=0)
@@ -153,11 +143,10 @@ def prediction_curves(curves: pd.DataFrame, areas: pd.DataFrame, *, title: str =
     areas = areas.set_index(["measure", "method"])
     means = curves.groupby(["curve", "method", "share"])["probability"].mean()
     for axes, curve in zip(grid, ("insertion", "deletion"), strict=True):
-        for method in curves.loc[curves["curve"] == curve, "method"].unique():
-            area, mean = areas.loc[(curve, method)], means[curve, method]
-            interval = f"{area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
-            options = {"label": f"{style.title_of(method)}: {interval}", "markersize": 4}
-            axes.plot(mean.index, mean, **options, **style.method_style(method))
+        for method in curves["method"].unique():
+            mean, low, high = areas.loc[(curve, method), ["mean", "low", "high"]]
+            label = f"{style.title_of(method)}: {mean:.2f} ({low:.2f} to {high:.2f})"
+            axes.plot(means[curve, method], label=label, **style.style_of(method))
         axes.set(title=curve, xlabel="share of the area, highest evidence first", ylim=(0, 1.02))
         axes.legend(title="area under the curve", fontsize=8, title_fontsize=8)
     grid[0].set_ylabel("probability of tumor")
@@ -180,14 +169,13 @@ def map_similarity(
     have no order.
     """
     changes = [name for name in table[column].unique() if name != baseline]
-    places, methods = [*changes, baseline], table["method"].unique()
-    styles = [{**style.method_style(name), "linestyle": linestyle} for name in methods]
+    styles = {method: style.style_of(method) for method in table["method"].unique()}
+    options = {"baseline": baseline, "linestyle": linestyle}
     figure, (grid,) = style.panels(1, 2, (10, 4), title)
     titles = {"spearman": "rank correlation", "ssim": "structural similarity (SSIM)"}
+    values = table.set_index(["measure", "method", column])
     for axes, (measure, label) in zip(grid, titles.items(), strict=True):
-        values = table[table["measure"] == measure].set_index(["method", column])
-        rows = {style.title_of(name): values.xs(name).reindex(places) for name in methods}
-        style.draw_intervals(axes, rows, styles, 0.15, baseline=baseline)
+        style.draw_intervals(axes, values.loc[measure], styles, changes, 0.15, **options)
         style.set_ticks(axes, changes, rotation=45, ha="right")
         axes.set(title=f"{label} with the original map", xlabel=xlabel)
     grid[0].set_ylabel(f"mean (dotted: {baseline})")

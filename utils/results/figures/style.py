@@ -1,5 +1,6 @@
 """One style for all figures, and the shapes that several of them share."""
 
+import itertools
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -20,12 +21,14 @@ NETWORK_STYLES = {
     "finetuned": {"color": "#d55e00", "marker": "^", "linestyle": "-"},
 }
 # Other names take one of these styles, always the same for the same name.
-_MARKERS = {"#009e73": "D", "#e69f00": "P", "#cc79a7": "v", "#56b4e9": "X", "#000000": "*"}
+_COLORS = {"#009e73": "D", "#e69f00": "P", "#cc79a7": "v", "#56b4e9": "X", "#000000": "*"}
 _OTHER_STYLES = [
-    {"color": color, "marker": marker, "linestyle": linestyle}
-    for linestyle in ("--", "-.")
-    for color, marker in _MARKERS.items()
+    {"color": color, "marker": marker, "linestyle": line}
+    for line, (color, marker) in itertools.product(("--", "-."), _COLORS.items())
 ]
+BARE = {"xticks": [], "yticks": [], "frame_on": False}  # axes with an image
+BAND = {"alpha": 0.15, "linewidth": 0}  # an interval around a curve
+CENTRED = {"ha": "center", "va": "center"}
 _RC = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
@@ -38,11 +41,9 @@ _RC = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
+    "lines.markersize": 4,
+    "errorbar.capsize": 2,
     "image.interpolation": "nearest",
-    # For saving as PDF or SVG: with fonts, and the same bytes each time.
-    "pdf.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "figures",
 }
 
 
@@ -61,53 +62,35 @@ def methods() -> dict[str, Any]:
     return {**METHODS, **BASELINES}
 
 
-def title_of(method: str) -> str:
-    """Return the title of a heat-map method or baseline in figures."""
-    known = methods()
-    return known[method].title if method in known else method
+def title_of(name: str) -> str:
+    """Return the title in figures of a heat-map method or baseline; other names are their own."""
+    method = None if name in NETWORK_STYLES else methods().get(name)
+    return method.title if method else name
 
 
-def method_style(name: str) -> dict[str, str]:
-    """Return the colour, marker and line of a method or baseline, also of an unknown one."""
-    known = methods()
-    return _other_style(name) | ({"linestyle": "-", **known[name].style} if name in known else {})
+def style_of(name: str) -> dict[str, str]:
+    """Return the colour, marker and line of a network, a method, a baseline or any other name."""
+    if name in NETWORK_STYLES:
+        return NETWORK_STYLES[name]
+    other = _OTHER_STYLES[zlib.crc32(name.encode()) % len(_OTHER_STYLES)]
+    method = methods().get(name)
+    return other | ({"linestyle": "-", **method.style} if method else {})
 
 
 def network_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the styles of networks: the known ones in their order, then the others."""
     names = list(names)
-    known = {name: style for name, style in NETWORK_STYLES.items() if name in names}
-    return known | {name: _other_style(name) for name in names if name not in known}
-
-
-def pair_style(one: str, other: str) -> dict[str, str]:
-    """Return the style of a network compared with the pretrained one, or of another pair."""
-    if one == "pretrained" and other in NETWORK_STYLES:
-        return NETWORK_STYLES[other]
-    return _other_style(f"{one} and {other}")
-
-
-def _other_style(name: str) -> dict[str, str]:
-    return _OTHER_STYLES[zlib.crc32(name.encode()) % len(_OTHER_STYLES)]
+    ordered = dict.fromkeys([*NETWORK_STYLES, *names])
+    return {name: style_of(name) for name in ordered if name in names}
 
 
 def panels(
     rows: int, columns: int, size: tuple[float, float], title: str, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure of `size` inches with a title, and its axes, ``(rows, columns)``."""
-    figure = Figure(figsize=size)
+    figure = Figure(size)
     figure.suptitle(title)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
-def image_grid(
-    rows: int, columns: int, size: tuple[float, float], title: str
-) -> tuple[Figure, np.ndarray]:
-    """Return `panels` for images, without frames and ticks."""
-    figure, grid = panels(rows, columns, size, title)
-    for axes in grid.flat:
-        axes.axis("off")
-    return figure, grid
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str, fontsize: int = 8, **options) -> None:
@@ -130,32 +113,29 @@ def set_ticks(axes: Axes, names: Sequence[str], **options: Any) -> None:
     axes.set_xticks(range(len(names)), names, **{"rotation": 90, "fontsize": 8, **options})
 
 
-def fill_band(axes: Axes, low: pd.Series, high: pd.Series, **options: Any) -> None:
-    """Fill the band between two curves over the places 0, 1, ..."""
-    axes.fill_between(range(len(low)), low, high, **{"alpha": 0.15, "linewidth": 0, **options})
-
-
 def draw_intervals(
     axes: Axes,
-    tables: Mapping[str, pd.DataFrame],
-    styles: Iterable[Mapping[str, Any]],
+    values: pd.DataFrame,
+    styles: Mapping[str, Mapping[str, Any]],
+    places: Sequence,
     reach: float,
-    *,
     baseline: str = "",
+    **options: Any,
 ) -> None:
-    """Draw ``mean``, ``low`` and ``high`` of several tables, side by side at each place.
+    """Draw ``mean``, ``low`` and ``high`` of each name that has a style, side by side at places.
 
-    The mean of the row `baseline`, where given, is a dotted line across.
+    The values are indexed by name and place; their mean at `baseline` is a dotted line across.
     """
-    offsets = np.linspace(-reach, reach, len(tables)) if len(tables) > 1 else [0]
-    for (label, rows), style, offset in zip(tables.items(), styles, offsets, strict=True):
+    offsets = np.linspace(-reach, reach, len(styles)) if len(styles) > 1 else [0]
+    for (name, line), offset in zip(styles.items(), offsets, strict=True):
+        rows = values.xs(name)
         if baseline:
-            line = {"color": style["color"], "linewidth": 0.8, "linestyle": ":"}
-            axes.axhline(rows.loc[baseline, "mean"], **line)
-            rows = rows.drop(index=baseline)
+            across = {"color": line["color"], "linewidth": 0.8, "linestyle": ":"}
+            axes.axhline(rows.loc[baseline, "mean"], **across)
+        rows = rows.reindex(places)
         bars = np.abs(rows[["low", "high"]].sub(rows["mean"], axis=0)).to_numpy().T
-        style = {"label": label, "markersize": 4, "capsize": 2, **style}
-        axes.errorbar(np.arange(len(rows)) + offset, rows["mean"], bars, **style)
+        x, label = np.arange(len(rows)) + offset, title_of(name)
+        axes.errorbar(x, rows["mean"], bars, **{"label": label, **line, **options})
 
 
 def legend_below(figure: Figure, axes: Axes, **options: Any) -> None:
