@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
+from utils.lucid_bridge import import_lucid
 from utils.networks import Backbone, Model, choose_backbone, finetuned_model
 from utils.networks.heads import add_head
 from utils.networks.weights import finetuned_paths
@@ -133,3 +135,25 @@ def complexity_table():
         return pd.DataFrame(rows, columns=columns)
 
     return table
+
+
+@pytest.fixture(scope="session")
+def evaluate():
+    """Compute a Lucid objective of images, ``(N, H, W, 3)`` float in [0, 1], as they are."""
+    tf1 = tf.compat.v1
+
+    def evaluate(model, objective, images):
+        optvis = import_lucid().optvis
+        with tf1.Graph().as_default(), tf1.Session() as session:
+            inputs = tf1.placeholder(tf.float32, images.shape)
+            tensors = optvis.render.import_model(model, inputs, inputs)
+            values = optvis.objectives.as_objective(objective)(tensors)
+            return session.run(values, feed_dict={inputs: images})
+
+    return evaluate
+
+
+@pytest.fixture(scope="session")
+def activations(evaluate):
+    """Compute a layer's activations of images, ``(N, h, w, C)`` or ``(N, C)``, by Lucid."""
+    return lambda model, images, layer: evaluate(model, lambda tensors: tensors(layer), images)

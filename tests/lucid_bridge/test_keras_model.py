@@ -1,12 +1,16 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
 
-from utils.lucid_bridge import import_lucid, render_channels, to_lucid
-from utils.lucid_bridge.rendering import activations, evaluate
+from utils.lucid_bridge import aligned_images, import_lucid, render_all, render_channels, to_lucid
+from utils.lucid_bridge.keras_model import render
 from utils.networks import load_model
+
+VECTOR = np.linspace(-1, 1, 8, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +24,20 @@ def lucid_inception(inception):
     return to_lucid(inception)
 
 
-def assert_same_activations(model, network, images, inputs, names):
-    """Compare layers, given as Lucid's name to Keras' name, of preprocessed and of raw images."""
-    outputs = [network.get_layer(name).output for name in names.values()]
-    expected = keras.Model(network.inputs[0], outputs)(inputs, training=False)
-    got = evaluate(model, lambda tensors: [tensors(name) for name in names], images)
-    for name, a, b in zip(names, got, expected, strict=True):
-        assert np.abs(a - b).max() <= 1e-4 * np.abs(b).max(), name
+@pytest.fixture
+def assert_same_activations(evaluate):
+    def assert_same_activations(model, network, images, inputs, names):
+        """Compare layers, given as Lucid's name to Keras' name, of preprocessed and raw images."""
+        outputs = [network.get_layer(name).output for name in names.values()]
+        expected = keras.Model(network.inputs[0], outputs)(inputs, training=False)
+        got = evaluate(model, lambda tensors: [tensors(name) for name in names], images)
+        for name, a, b in zip(names, got, expected, strict=True):
+            assert np.abs(a - b).max() <= 1e-4 * np.abs(b).max(), name
+
+    return assert_same_activations
 
 
-def test_small_network(model, network, images):
+def test_small_network(model, network, images, assert_same_activations):
     assert [(layer.name, layer.depth, *layer.tags) for layer in model.layers] == [
         ("first", 8, "conv"),
         ("norm", 8, "conv"),
@@ -43,7 +51,7 @@ def test_small_network(model, network, images):
     assert_same_activations(model, network, images, images * 2 - 1, names)
 
 
-def test_frozen_at_once_and_keras_lives_on(model, network, images):
+def test_frozen_at_once_and_keras_lives_on(model, network, images, activations):
     clone = keras.models.clone_model(network)
     clone.set_weights(network.get_weights())
     nodes = [len(layer._inbound_nodes) for layer in clone.layers]
@@ -64,7 +72,7 @@ def test_frozen_at_once_and_keras_lives_on(model, network, images):
     assert np.abs(trained - before).max() > 1e-4
 
 
-def test_nested_network(images):
+def test_nested_network(images, activations):
     inner = keras.Sequential([layers.Input((96, 96, 3)), layers.Conv2D(4, 3, name="conv")])
     inputs = layers.Input((96, 96, 3))
     hidden = layers.Dropout(0.5)(inner(layers.RandomFlip()(inputs)), training=True)
@@ -84,10 +92,10 @@ def test_unsuitable_networks():
     image, gray, first = (layers.Input(shape) for shape in ((9, 9, 3), (9, 9, 1), (3, 9, 9)))
     channels_first = layers.Conv2D(2, 3, data_format="channels_first")(first)
     for network, message in (
-        (keras.Model(image, Custom(name="mine")(image)), "'mine' is of the custom class Custom"),
+        (keras.Model(image, Custom(name="mine")(image)), "'mine' is a Custom"),
         (keras.Model([image, gray], [image, gray]), "with 2 inputs"),
-        (keras.Model(gray, layers.Conv2D(2, 3)(gray)), r"\(None, 9, 9, 1\)"),
-        (keras.Model(first, channels_first), "channels first"),
+        (keras.Model(gray, layers.Conv2D(2, 3)(gray)), "axis -1 of input shape to have value 1"),
+        (keras.Model(first, channels_first), "channels_first"),
         (keras.Model(image, layers.Conv2D(3, 3, groups=3)(image)), "3 groups"),
         (keras.Sequential([layers.Dense(1)]), "network is a Sequential"),
         ("inceptionv3", "network is a str"),
@@ -100,12 +108,12 @@ def test_inception_names(lucid_inception, inception):
     zoo = import_lucid().modelzoo.vision_models.InceptionV3_slim
     expected = [(layer.name, layer.depth, layer.tags) for layer in zoo.layers[:-1]]
     assert [(x.name, x.depth, x.tags) for x in lucid_inception.layers] == expected
-    assert lucid_inception.image_value_range == (-1, 1)
+    np.testing.assert_array_equal(lucid_inception.image_value_range, [[-1] * 3, [1] * 3])
     assert lucid_inception.image_shape == [299, 299, 3]
     for name in ("mixed6b", "mixed4", "InceptionV3/InceptionV3/Mixed_6b/concat"):
         assert lucid_inception.get_layer(name) is lucid_inception.layers[9]
     assert lucid_inception.get_layer("conv2d_4a").name.endswith("Conv2d_4a_3x3/Relu")
-    assert set(inception.backbone.layers) <= set(lucid_inception._by_name)
+    assert set(inception.backbone.layers) <= set(lucid_inception.by_name)
     nodes = {node.name for node in lucid_inception.graph_def.node}
     assert nodes >= {name for name, _, _ in expected} and "input" in nodes
 
@@ -118,21 +126,23 @@ def test_unknown_layer_lists_the_nearest(optvis, lucid_inception, name, maximise
         maximise(optvis, lucid_inception, optvis.objectives.channel(name, 0))
 
 
-def test_inception_activations(lucid_inception, inception, images):
+def test_inception_activations(lucid_inception, inception, images, assert_same_activations):
     names = {name: inception.layer(name).name for name in inception.backbone.layers}
     names |= {"InceptionV3/InceptionV3/Mixed_7a/concat": "mixed8"}
     inputs = inception.preprocess(images * 255)
     assert_same_activations(lucid_inception, inception.network, images, inputs, names)
 
 
-def test_finetuned_network_on_real_patches(real_backbone, checkpoint, sample):
+def test_finetuned_network_on_real_patches(
+    real_backbone, checkpoint, sample, assert_same_activations, activations
+):
     finetuned = load_model(checkpoint, real_backbone)
     model = to_lucid(finetuned)
     patches = sample.images[::400]
     listed = {layer.name for layer in model.layers}
     names = {
         layer.name: name
-        for name, layer in model._by_name.items()
+        for name, layer in model.by_name.items()
         if layer.name in listed and name in {x.name for x in finetuned.network.layers}
     }
     assert set(names) == listed
@@ -146,9 +156,81 @@ def test_finetuned_network_on_real_patches(real_backbone, checkpoint, sample):
     assert np.abs(after - before).max() > 0.01 * np.abs(before).max()
 
 
-def test_densenet_preprocessing_is_per_channel(images):
+def test_densenet_preprocessing_is_per_channel(images, assert_same_activations):
     model = load_model("random", "densenet121", seed=0)
     lucid_model = to_lucid(model)
     names = {name: model.layer(name).name for name in model.backbone.layers}
     inputs = model.preprocess(images * 255)
     assert_same_activations(lucid_model, model.network, images, inputs, names)
+
+
+def test_activation_grid(optvis, model, images, activations):
+    cells = activations(model, images[:1, :32, :32], "second")[0, ::14, ::14].reshape(-1, 8)
+    directions = [optvis.objectives.direction("second", v, batch=i) for i, v in enumerate(cells)]
+    grid = render(
+        model,
+        optvis.objectives.Objective.sum(directions),
+        lambda: optvis.param.image(32, batch=len(cells)),
+        steps=20,
+        transforms=[],
+        progress=False,
+    )
+    reached = activations(model, grid, "second")
+    products = np.einsum("nhwc,mc->nm", reached, cells)
+    assert len(cells) == 4 and (products.diagonal() > 0).all()
+
+
+def test_aligned_images_share_what_is_coarse(optvis, model):
+    objective = optvis.objectives.channel_interpolate("second", 1, "second", 2)
+    aligned, alone = partial(aligned_images, 32, 3), partial(optvis.param.image, 32, batch=3)
+    images = render(model, objective, aligned, steps=30, progress=False)
+    assert images.shape == (3, 32, 32, 3) and 0 <= images.min() < images.max() <= 1
+    apart = render(model, objective, alone, steps=30, progress=False)
+    alike, unlike = (np.corrcoef(x.reshape(3, -1))[0, 1:].mean() for x in (images, apart))
+    assert alike > unlike
+
+
+def test_objectives_render_by_seed(model):
+    optvis = import_lucid().optvis
+    objective = optvis.objectives.direction("second", VECTOR) + optvis.objectives.channel("norm", 1)
+    options = {"steps": 3, "seed": 4, "progress": False}
+    start = partial(optvis.param.image, 32, batch=2)
+    rendered = render(model, objective, start, **options)
+    assert rendered.shape == (2, 32, 32, 3)
+    assert rendered.tobytes() == render(model, objective, start, **options).tobytes()
+    examples = {"two": (objective, start), "one": ("norm:1", partial(optvis.param.image, 32))}
+    images, titles = render_all(model, examples, **options)
+    assert titles == ["two", "", "one"] and images.shape == (3, 32, 32, 3)
+    np.testing.assert_array_equal(images[:2], rendered)
+
+
+def test_render_channels_repeats_and_maximises(model, capsys, activations):
+    options = {"size": 32, "steps": 16, "progress": False}
+    np.random.seed(7)
+    expected = np.random.rand()
+    np.random.seed(7)
+    rendered = render_channels(model, "norm", [2, 4], seed=3, **options)
+    assert np.random.rand() == expected
+    assert rendered.shape == (2, 32, 32, 3) and rendered.dtype == np.float32
+    assert 0 <= rendered.min() < rendered.max() <= 1
+    again = render_channels(model, "norm", [2, 4], seed=3, **options)
+    assert rendered.tobytes() == again.tobytes()
+    assert rendered.tobytes() != render_channels(model, "norm", [2, 4], **options).tobytes()
+    start = render_channels(model, "norm", [2, 4], seed=3, **options | {"steps": 0})
+    for channel, pair in zip((2, 4), zip(start, rendered, strict=True), strict=True):
+        at_start, reached = activations(model, np.stack(pair), "norm")[..., channel].mean((1, 2))
+        assert reached > at_start
+    assert capsys.readouterr() == ("", "")
+
+
+def test_render_channels_under_op_determinism(run_python):
+    run_python("""
+import keras, tensorflow as tf
+tf.config.experimental.enable_op_determinism()
+from utils.lucid_bridge import render_channels, to_lucid
+conv = keras.layers.Conv2D(4, 3, activation="relu", name="conv")
+keras.utils.set_random_seed(0)
+model = to_lucid(keras.Sequential([keras.layers.Input((None, None, 3)), conv]))
+first, second = (render_channels(model, "conv", [0, 1], size=32, steps=4) for _ in range(2))
+assert first.tobytes() == second.tobytes()
+""")

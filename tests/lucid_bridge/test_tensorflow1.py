@@ -7,7 +7,6 @@ import tensorflow as tf
 from keras import layers
 
 from utils.lucid_bridge import import_lucid, tensorflow1, to_lucid
-from utils.lucid_bridge.rendering import activations, evaluate
 
 VECTOR = np.linspace(-1, 1, 8, dtype=np.float32)
 
@@ -42,15 +41,6 @@ assert "InceptionV3_slim" in models_map and state() == before
 """)
 
 
-def test_missing_lucid_says_what_to_install(monkeypatch):
-    def without(name):
-        raise ModuleNotFoundError(f"No module named {name!r}")
-
-    monkeypatch.setattr(tensorflow1.importlib, "import_module", without)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install lucid==0\.3\.8"):
-        import_lucid()
-
-
 @pytest.mark.parametrize(
     "name, arguments",
     [
@@ -79,7 +69,7 @@ def test_objective(optvis, model, name, arguments, maximise):
     assert name in ("neuron", "alignment") or not np.array_equal(before, after)
 
 
-def test_diversity_has_lucids_own_value(optvis, model, images, monkeypatch):
+def test_diversity_has_lucids_own_value(optvis, model, images, monkeypatch, evaluate):
     monkeypatch.setattr(tensorflow1, "_PATCHES", {})
     finder = tensorflow1._LucidFinder
     spec = finder.find_spec("lucid.optvis.objectives", optvis.__path__)
@@ -91,7 +81,7 @@ def test_diversity_has_lucids_own_value(optvis, model, images, monkeypatch):
     assert original.diversity is not optvis.objectives.diversity and 0 < expected < 3
 
 
-def test_objective_arithmetic(optvis, model, images):
+def test_objective_arithmetic(optvis, model, images, evaluate, activations):
     channel = optvis.objectives.channel
     combined = 2 * channel("first", 1) - channel("second", 2) * channel("first", 3) + 1
     first, second = activations(model, images, "first"), activations(model, images, "second")
@@ -178,7 +168,7 @@ def test_helpers_without_a_network(tmp_path):
     assert ChannelReducer(2, "PCA").fit_transform(picture).shape == (8, 8, 2)
 
 
-def test_model_zoo_from_files_and_from_the_dead_bucket(tmp_path, model, images):
+def test_model_zoo_from_files_and_from_the_dead_bucket(tmp_path, model, images, activations):
     vision_models = import_lucid().modelzoo.vision_models
     (tmp_path / "graph.pb").write_bytes(model.graph_def.SerializeToString())
     (tmp_path / "labels.txt").write_text("a\nb")

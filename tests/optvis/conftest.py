@@ -1,12 +1,12 @@
 import pytest
 
-from utils.optvis import tabulation
+from utils.optvis import objectives
 
 
 @pytest.fixture
 def objective_values():
     def values(objective_list, activations):
-        kinds, rows = tabulation.tabulate(objective_list)
-        return tabulation.values(kinds, rows, activations, len(objective_list)).numpy()
+        kinds, rows = objectives.tabulate(objective_list)
+        return objectives.evaluate(kinds, rows, activations, len(objective_list)).numpy()
 
     return values

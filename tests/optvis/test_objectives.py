@@ -3,9 +3,8 @@ import pytest
 import tensorflow as tf
 
 from utils.lucid_bridge import import_lucid, to_lucid
-from utils.lucid_bridge.rendering import evaluate
 from utils.networks import load_model
-from utils.optvis import objectives, param, tabulation
+from utils.optvis import objectives, param
 
 _VECTOR = np.float32(np.random.default_rng(5).normal(size=1024))
 
@@ -30,8 +29,8 @@ def test_objectives_against_numpy(objective_values):
     ]
     activations = {"a": tf.constant(a), "logit": tf.constant([0.0, 1, 2, 3, 4])}
     np.testing.assert_allclose(objective_values(batch, activations), expected, rtol=1e-5)
-    assert tabulation.layers(batch) == ["a", "logit"]
-    with pytest.raises(TypeError, match="by numbers"):
+    assert {layer for _, layer, _ in objectives.tabulate(batch)[0]} == {"a", "logit"}
+    with pytest.raises(TypeError, match="real number"):
         batch[0] * batch[1]
     with pytest.raises(ValueError, match="'cat'; expected one of tumor, normal"):
         objectives.class_logit("cat")
@@ -102,7 +101,9 @@ def real_and_lucid(real_backbone):
         ),
     ],
 )
-def test_objective_values_are_lucids(real_and_lucid, name, ours, lucids, objective_values):
+def test_objective_values_are_lucids(
+    real_and_lucid, name, ours, lucids, objective_values, evaluate
+):
     model, lucid_model = real_and_lucid
     layer = model.backbone.visualised_layers[1]
     images = param.perlin(80, batch=2, seed=3)

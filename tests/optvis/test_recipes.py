@@ -9,26 +9,25 @@ from utils.optvis.complexity import achieved
 
 
 def test_recipes():
-    stages = recipes.paper().stages
-    assert [len(stage.rates) for stage in stages] == [512, 1024, 2048]
-    assert [stage.total_variation for stage in stages] == [0, 0.025, 0.0025]
-    assert stages[2].rates[0] == pytest.approx(stages[0].rates[0] / 10)
-    rates = recipes.fast(20).stages[0].rates
+    paper = recipes.named("paper")
+    assert [len(rates) for rates in paper.rates] == [512, 1024, 2048]
+    assert paper.total_variation == (0, 0.025, 0.0025)
+    assert paper.rates[2][0] == pytest.approx(paper.rates[0][0] / 10)
+    (rates,) = recipes.named("fast", steps=20).rates
     assert (rates[:11] == rates[0]).all() and (np.diff(rates[10:]) < 0).all() and rates[-1] > 0
-    with pytest.raises(ValueError, match="steps is 0"):
-        recipes.fast(0)
+    with pytest.raises(ValueError, match="'slow'; expected fast, lucid, paper"):
+        recipes.named("slow")
 
 
 def test_stages_go_on_from_each_other(tiny_model):
-    plain, smooth = recipes.Stage(np.full(8, 0.05)), recipes.Stage(np.full(8, 0.05), 0.1)
+    stage = np.full(8, 0.05)
     other = Model(
         keras.models.clone_model(tiny_model.network), tiny_model.backbone, "random", "", ""
     )
     models = {"pretrained": tiny_model, "random": other}
     variation = {}
-    for name, stages in {"one": (plain,), "two": (plain, plain), "smooth": (plain, smooth)}.items():
-        recipe = recipes.Recipe(True, stages, 0.9, 0.999)
-        assert recipe.steps == 8 * len(stages)
+    for name, weights in {"one": (0,), "two": (0, 0), "smooth": (0, 0.1)}.items():
+        recipe = recipes.Recipe((stage,) * len(weights), weights, from_perlin=True)
         rendered = recipes.render_channels(models, {"late": [0, 3]}, recipe, size=16)
         assert list(rendered) == list(models) and rendered["random"]["late"].shape == (2, 16, 16, 3)
         variation[name] = np.abs(np.diff(rendered["pretrained"]["late"], axis=1)).sum()

@@ -59,7 +59,7 @@ def test_damaged_steps_are_computed_again_and_unused_ones_removed(tmp_path, capl
         (np.array(["a", "b"], object), np.array(["a", "c"], object)),
         (pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]})),
         (pd.Series([1, 2]), pd.Series([1, 2], index=[1, 0])),
-        (recipes.fast(4), recipes.lucid(4)),
+        (recipes.fast(4), recipes.named("lucid", steps=4)),
         (texture_measures, recipes.fast),
         (functools.partial(texture_measures, distances=[1]), texture_measures),
     ],

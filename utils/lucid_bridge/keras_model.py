@@ -1,8 +1,8 @@
-"""Any Keras network as a Lucid model."""
+"""Any Keras network as a Lucid model, and images rendered by Lucid, reproducibly."""
 
-import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.python.util import deprecation
 
 from utils.lucid_bridge.tensorflow1 import import_lucid, tf1
 from utils.networks.backbones import nearest_names
 from utils.networks.checkpoints import flatten
+from utils.progress import progress_bar
 
 
 def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
@@ -33,50 +35,37 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
         carry those of Lucid's model zoo, Keras' and the paper's short ones (``mixed5b``) too.
     """
     network, backbone = getattr(model, "network", model), getattr(model, "backbone", None)
-    graph_def, layers = _freeze(network)
-    name, (height, width), aliases = network.name, network.input_shape[1:3], {}
+    lucid_model = _keras_model_class()(*_freeze(network))
+    lucid_model.name, lucid_model.image_value_range = network.name, image_value_range
+    sizes = network.input_shape[1:3]
     if backbone is not None:
-        name = f"{Path(model.weights).name}_{backbone.name}"
-        height, width = height or backbone.default_size, width or backbone.default_size
-        low, high = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
-        # Plain numbers where they suffice, as users of Lucid expect.
-        plain = np.ptp(low) == np.ptp(high) == 0
-        image_value_range = (float(low[0]), float(high[0])) if plain else (low, high)
-        aliases = {short: model.layer(short).name for short in backbone.layers}
-    shape = [height, width, 3]
-    lucid_model = _keras_model_class()(name, graph_def, layers, aliases, image_value_range, shape)
-    if backbone is not None and model.sha256:
-        lucid_model.identity = model.identity
+        lucid_model.name = f"{Path(model.weights).name}_{backbone.name}"
+        sizes = [size or backbone.default_size for size in sizes]
+        black, white = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
+        lucid_model.image_value_range = black, white
+        for short in backbone.layers:
+            lucid_model.by_name[short] = lucid_model.by_name[model.layer(short).name]
+        if model.sha256:
+            lucid_model.identity = model.identity
+    lucid_model.image_shape = [*sizes, 3]
     return lucid_model
 
 
 def _check(network: keras.Model) -> None:
     for layer in network.layers:
-        if type(layer).__module__.partition(".")[0] != "keras":
-            problem = f"is of the custom class {type(layer).__name__}"
-        elif getattr(layer, "data_format", None) == "channels_first":
-            problem = "is channels first"
-        elif isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
-            problem = f"has {layer.groups} groups, and no gradient once frozen"
-        else:
-            continue
-        raise ValueError(
-            f"layer {layer.name!r} {problem}; expected layers of keras.layers, channels last and "
-            "without groups: express it by those, or cut the network before it."
-        )
-    shape = network.inputs[0].shape
-    if len(shape) != 4 or shape[-1] != 3:
-        raise ValueError(
-            f"the input of the network has the shape {shape}; expected an RGB image, (None, "
-            "height, width, 3): wrap the network in a keras.Model with this input."
-        )
+        form = getattr(layer, "data_format", None)
+        groups = layer.groups if isinstance(layer, keras.layers.Conv2D) else 1
+        custom = type(layer).__module__.partition(".")[0] != "keras"
+        if custom or form == "channels_first" or groups > 1:  # no gradient once frozen
+            raise ValueError(
+                f"layer {layer.name!r} is a {type(layer).__name__}, {form}, {groups} groups; "
+                "expected a layer of keras.layers, channels last, without groups."
+            )
 
 
 def _zoo_names(operations: Mapping[str, keras.Operation]) -> dict[str, str]:
-    """Map Keras' layer names to those of Lucid's model zoo, if the network is an InceptionV3.
-
-    The stem's activations are the first five: their names count on from earlier networks.
-    """
+    """Map Keras' layer names to those of Lucid's model zoo, if the network is an InceptionV3."""
+    # The first five activations, since Keras' numbers count on from earlier networks.
     stem = [n for n, op in operations.items() if isinstance(op, keras.layers.Activation)][:5]
     keras_names = [*stem, *(f"mixed{i}" for i in range(11)), "predictions"]
     zoo = import_lucid().modelzoo.vision_models.InceptionV3_slim.layers
@@ -121,7 +110,7 @@ def _freeze(network: keras.Model) -> tuple[tf1.GraphDef, dict[str, tuple[str, tf
     return convert_variables_to_constants_v2(traced).graph.as_graph_def(), layers
 
 
-@functools.cache
+@cache
 def _keras_model_class() -> type:
     """Define the Lucid model of a Keras network, whose base class exists once Lucid is imported."""
     vision_base = import_lucid().modelzoo.vision_base
@@ -132,40 +121,140 @@ def _keras_model_class() -> type:
         name = None  # the network's, where Lucid's own models have the name of their class
         input_name = "input"
 
-        def __init__(self, name, graph_def, layers, aliases, image_value_range, image_shape):
+        def __init__(self, graph_def, layers):
             super().__init__()
-            self.name, self.graph_def = name, graph_def
-            self.image_value_range, self.image_shape = image_value_range, image_shape
-            self.layers, self._by_name = [], {}
+            self.graph_def, self.layers, self.by_name = graph_def, [], {}
             in_zoo = any(name != lucid_name for name, (lucid_name, _) in layers.items())
             for keras_name, (lucid_name, tensor) in layers.items():
                 tags = {2: ["dense"], 4: ["conv"]}.get(tensor.shape.rank, [])
                 layer = vision_base.Layer(self, lucid_name, tensor.shape[-1], tags)
                 layer.node = tensor.op.name
-                self._by_name[keras_name] = self._by_name[lucid_name] = layer
+                self.by_name[keras_name] = self.by_name[lucid_name] = layer
                 if lucid_name != keras_name:  # .../Conv2d_4a_3x3/Relu is conv2d_4a in the paper
                     paper_name = lucid_name.split("/")[-2].lower().replace("mixed_", "mixed")
-                    self._by_name[re.sub(r"_\dx\d$", "", paper_name)] = layer
+                    self.by_name[re.sub(r"_\dx\d$", "", paper_name)] = layer
                 # The model zoo lists the layers of interest, not each of 300 operations.
                 if not in_zoo or lucid_name != keras_name or "dense" in tags:
                     self.layers.append(layer)
-            self._by_name |= {alias: self._by_name[name] for alias, name in aliases.items()}
 
         def load_graphdef(self):
             """Do nothing, since the graph exists from the start."""
 
         def get_layer(self, name):
             """Return a layer by any of its names."""
-            if name not in self._by_name:
-                nearest = nearest_names(name, self._by_name) or list(self._by_name)
-                raise ValueError(
-                    f"{self.name} has no layer {name!r}; the nearest are {nearest[:5]}: take one "
-                    "of [layer.name for layer in model.layers]."
-                )
-            return self._by_name[name]
+            if name not in self.by_name:
+                nearest = nearest_names(name, self.by_name) or list(self.by_name)[:5]
+                raise ValueError(f"{self.name} has no layer {name!r}; the nearest are {nearest}.")
+            return self.by_name[name]
 
         def node_name(self, name):
             """Return what the graph calls a layer; "input" and "labels" are Lucid's own."""
             return name if name in ("input", "labels") else self.get_layer(name).node
 
     return KerasModel
+
+
+def render(
+    model: Any,
+    objective: Any,
+    param_f: Callable,
+    *,
+    steps: int = 128,
+    seed: int = 0,
+    transforms: Sequence[Callable] | None = None,
+    description: str = "Lucid",
+    progress: bool = True,
+) -> np.ndarray:
+    """Render one objective of all images of a batch together, without Lucid's printing."""
+    make_vis_T = import_lucid().optvis.render.make_vis_T
+    state = np.random.get_state()  # the generator from which Lucid draws its first images
+    with tf1.Graph().as_default(), tf1.Session() as session, deprecation.silence():
+        tf1.set_random_seed(seed)
+        np.random.seed(seed)
+        try:
+            tensors = make_vis_T(
+                model,
+                objective,
+                param_f,
+                transforms=None if transforms is None else list(transforms),  # Lucid wants a list
+                relu_gradient_override=True,
+            )
+            session.run(tf1.global_variables_initializer())
+            for _ in progress_bar(range(steps), desc=description, disable=not progress):
+                session.run(tensors("vis_op"))
+            return session.run(tensors("input"))
+        finally:
+            np.random.set_state(state)
+
+
+def render_all(
+    model: Any, examples: Mapping[str, tuple[Any, Callable]], **options: Any
+) -> tuple[np.ndarray, list[str]]:
+    """Render several objectives with Lucid, one after the other.
+
+    Parameters
+    ----------
+    model, **options
+        As of `render_channels`, without ``size``.
+    examples : mapping of str to (objective, param_f)
+        Lucid's objectives, and functions that make their images, by title; of one size.
+
+    Returns
+    -------
+    images : array, (N, H, W, 3), float32 in [0, 1]
+    titles : list of N str
+        Title of each objective at its first image, empty at its others.
+    """
+    images = {
+        title: render(model, objective, param_f, description=title, **options)
+        for title, (objective, param_f) in examples.items()
+    }
+    titles = [t if i == 0 else "" for t, batch in images.items() for i in range(len(batch))]
+    return np.concatenate([*images.values()]), titles
+
+
+def render_channels(
+    model: Any, layer: str, channels: Sequence[int], *, size: int = 128, **options: Any
+) -> np.ndarray:
+    """Render channels of a layer with Lucid, all in one graph.
+
+    Parameters
+    ----------
+    model : lucid.modelzoo.vision_base.Model
+        Model from `to_lucid`.
+    layer, channels : str, sequence of int
+        Any name of the layer, and the channels to maximise, one per image.
+    size : int
+        Height and width of the images in pixels.
+    **options
+        ``steps`` of Adam, by default 128; ``seed`` of everything random; ``transforms``, by default
+        Lucid's; ``progress``, whether to show a bar.
+
+    Returns
+    -------
+    array, (N, size, size, 3), float32 in [0, 1]
+    """
+    optvis = import_lucid().optvis
+    objective = optvis.objectives.Objective.sum(
+        [optvis.objectives.channel(layer, c, batch=i) for i, c in enumerate(channels)]
+    )
+    param_f = partial(optvis.param.image, size, batch=len(channels))
+    return render(model, objective, param_f, description=f"Lucid, {layer}", **options)
+
+
+def aligned_images(size: int, batch: int) -> tf.Tensor:
+    """Make images that share a coarse one of a quarter of their size, so that they morph.
+
+    Parameters
+    ----------
+    size, batch : int
+        Height and width in pixels, and number of images.
+
+    Returns
+    -------
+    tf.Tensor, (batch, size, size, 3), in [0, 1]
+    """
+    param, shape = import_lucid().optvis.param, (batch, size, size, 3)
+    coarse = max(1, size // 4)
+    shared = param.lowres_tensor(shape, (1, coarse, coarse, 3))
+    return param.to_valid_rgb(param.fft_image(shape) + shared, decorrelate=True, sigmoid=True)

@@ -1,7 +1,6 @@
-"""The TensorFlow 1 that Lucid 0.3.8 sees, and the import of Lucid.
+"""Lucid 0.3.8 with the TensorFlow 1 API that TensorFlow 2 still carries.
 
-`import_lucid` gives Lucid's modules alone the TensorFlow 1 API that TensorFlow 2 still carries: by
-an import statement of their own, so that nothing in ``sys.modules`` is replaced.
+Lucid's modules get it by an import statement of their own: nothing in ``sys.modules`` is replaced.
 """
 
 import builtins
@@ -66,10 +65,10 @@ class _Slim:
         return tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, 1e-6)
 
 
-_contrib = types.SimpleNamespace(image=types.SimpleNamespace(rotate=_rotate), slim=_Slim())
-_tensorflow1 = types.ModuleType("tensorflow", "TensorFlow 1 as Lucid knows it.")
+_tensorflow1 = types.ModuleType("tensorflow")
 _tensorflow1.__getattr__ = functools.partial(getattr, tf1)
-_tensorflow1.contrib = _contrib
+_image = types.SimpleNamespace(rotate=_rotate)
+_tensorflow1.contrib = types.SimpleNamespace(image=_image, slim=_Slim())
 
 
 def _patch_layer_names(render: types.ModuleType) -> None:
@@ -87,30 +86,26 @@ def _patch_layer_names(render: types.ModuleType) -> None:
 def _patch_diversity(objectives: types.ModuleType) -> None:
     """Compute diversity in one product, since Lucid's order of pairs differs by process."""
 
+    def mean_similarity(activations):
+        one_group = tf.zeros(activations.shape[0], tf.int32)
+        return tf.reduce_mean(similarity(activations, one_group))
+
     @objectives.wrap_objective
     def diversity(layer):
-        def mean_similarity(tensors):
-            one_group = tf.zeros(tensors(layer).shape[0], tf.int32)
-            return tf.reduce_mean(similarity(tensors(layer), one_group))
-
-        return mean_similarity
+        return lambda tensors: mean_similarity(tensors(layer))
 
     objectives.diversity = diversity
 
 
 def _patch_dead_bucket(reading: types.ModuleType) -> None:
-    """Explain what to do instead of downloading from Lucid's bucket, which no longer exists."""
+    """Say what to do instead of downloading from Lucid's bucket, which no longer exists."""
     open_url = reading._handle_gcs_url
 
     def open_gcs_url(url, mode="r"):
-        if not url.startswith("gs://modelzoo/"):
-            return open_url(url, mode=mode)
-        # Not a ValueError, on which Lucid tries again, nor a KeyError, on which it tries an image.
-        raise FileNotFoundError(
-            f"{url}: the bucket of Lucid's model zoo is gone. Use a Keras network with "
-            "utils.lucid_bridge.to_lucid(model), or set model_path (labels_path) of the model's "
-            f"class to a file of yours, or copy that to {reading.local_cache_path(url)}."
-        )
+        if url.startswith("gs://modelzoo/"):
+            # Not a ValueError, on which Lucid tries again, nor a KeyError: it would try an image.
+            raise FileNotFoundError(f"{url}: Lucid's bucket is gone; use to_lucid(keras_network).")
+        return open_url(url, mode=mode)
 
     reading._handle_gcs_url = open_gcs_url
 
@@ -145,12 +140,11 @@ class _LucidFinder:
 
     @staticmethod
     def find_spec(fullname, path=None, target=None):
-        if fullname.partition(".")[0] != "lucid":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-            spec.loader = _LucidLoader(spec.loader.name, spec.loader.path)
-        return spec
+        if fullname.partition(".")[0] == "lucid":
+            spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+            if spec and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+                spec.loader = _LucidLoader(spec.loader.name, spec.loader.path)
+            return spec
 
 
 def import_lucid() -> types.ModuleType:
@@ -159,8 +153,7 @@ def import_lucid() -> types.ModuleType:
     Returns
     -------
     module
-        Package ``lucid`` with ``optvis``, ``modelzoo`` and ``misc``; import statements reach all of
-        it. Build graphs inside ``with tf.Graph().as_default()``, since eager execution stays on.
+        Package ``lucid``. Eager execution stays on: build graphs in ``tf.Graph().as_default()``.
     """
     # By name, so that reloading this module in a notebook does not load Lucid a second time.
     if not any(getattr(f, "__name__", "") == _LucidFinder.__name__ for f in sys.meta_path):
@@ -174,10 +167,6 @@ def import_lucid() -> types.ModuleType:
         for name in ("modelzoo.vision_models", "misc.io", "optvis.render", "optvis.style"):
             importlib.import_module(f"lucid.{name}")
         return importlib.import_module("lucid")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"cannot import Lucid ({error}); install it: pip install lucid==0.3.8"
-        ) from error
     finally:
         # Lucid calls logging.basicConfig, which would change what other packages log.
         root.handlers[:] = handlers

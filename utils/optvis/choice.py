@@ -33,8 +33,8 @@ def choose_channels(
     if rule == "sample":
         return sample_channels(responses, count, seed=seed)
     if rule == "highest":
-        order = {k: np.argsort(-v.mean(axis=0), kind="stable") for k, v in responses.items()}
-        return {layer: numbers[:count].tolist() for layer, numbers in order.items()}
+        means = {layer: response.mean(axis=0) for layer, response in responses.items()}
+        return {k: np.argsort(-v, kind="stable")[:count].tolist() for k, v in means.items()}
     raise ValueError(f"rule is {rule!r}; expected sample or highest.")
 
 
@@ -46,10 +46,7 @@ def sample_channels(
     for layer, response in responses.items():
         varying = varying_channels(response)
         if len(varying) < count:
-            raise ValueError(
-                f"{layer} has {len(varying)} channels that vary over the patches; expected at "
-                f"least {count}."
-            )
+            raise ValueError(f"{layer} has {len(varying)} channels that vary; expected {count}.")
         generator = np.random.default_rng([seed, zlib.crc32(layer.encode())])
         chosen[layer] = sorted(generator.permutation(varying)[:count].tolist())
     return chosen

@@ -22,27 +22,23 @@ def compressed_bytes(images: np.ndarray) -> np.ndarray:
 
 
 def spectral_slope(images: np.ndarray) -> np.ndarray:
-    """Slope of log power over log frequency of uint8 images, ``(N,)``: 0 for white noise.
+    """Slope of log power over log frequency of square uint8 images, ``(N,)``: 0 for white noise.
 
     Luminance under a Hann window, averaged in rings from 3 cycles per image to half of the highest
     frequency; photographs have about -2 (Field 1987), images without contrast NaN.
     """
     size = images.shape[1]
-    if images.shape[1] != images.shape[2] or size < 16:
-        raise ValueError(f"images have the shape {images.shape}; expected square ones, 16 or more.")
     luminance = images @ np.array([0.299, 0.587, 0.114])
     luminance -= luminance.mean(axis=(1, 2), keepdims=True)
     window = np.hanning(size)
     power = np.abs(np.fft.fft2(luminance * np.outer(window, window))) ** 2
     cycles = np.hypot(*np.meshgrid(*[np.fft.fftfreq(size, 1 / size)] * 2)).round().astype(int)
     rings = np.arange(3, size // 4 + 1)
-    slopes = []
-    for image in power:
-        total = np.bincount(cycles.ravel(), image.ravel())[rings]
-        mean = total / np.bincount(cycles.ravel())[rings]
-        flat = mean.max() < 1e-6 * size**2
-        slopes.append(np.nan if flat else np.polyfit(np.log(rings), np.log(mean), 1)[0])
-    return np.array(slopes)
+    totals = [np.bincount(cycles.ravel(), image.ravel())[rings] for image in power]
+    means = totals / np.bincount(cycles.ravel())[rings]
+    flat = means.max(axis=1) < 1e-6 * size**2
+    slopes = np.polyfit(np.log(rings), np.log(np.maximum(means, 1e-300)).T, 1)[0]
+    return np.where(flat, np.nan, slopes)
 
 
 def achieved(
@@ -65,7 +61,7 @@ def achieved(
         Numbers of the n channels rendered, by layer.
     responses : mapping of str to mapping of str to array, (N, C)
         Mean activation of every channel on N real patches, by name and layer.
-    once : callable, optional
+    once : callable
         Function that calls another with its arguments and keeps the result, such as ``Run.once``.
 
     Returns
@@ -74,27 +70,20 @@ def achieved(
         One row per name and channel: ``network``, ``layer``, ``channel``, mean activation on its
         ``image`` and on the patches (``patches_mean``, ``patches_max``), and the `MEASURES`.
     """
-    tables = []
+    pairs = [(layer, number) for layer, numbers in channels.items() for number in numbers]
+    tables = {}
     for name, model in networks.items():
-        pixels = {layer: to_uint8(images[name][layer]) for layer in channels}
-        together = np.concatenate([*pixels.values()])
-        features = once(layer_features, model, together, layers=list(channels))
-        start = 0
-        for layer, numbers in channels.items():
-            on_patches = [responses[name][layer][:, number] for number in numbers]
-            columns = {
-                "network": name,
-                "layer": layer,
-                "channel": numbers,
-                "image": features[layer][np.arange(len(numbers)) + start, numbers],
-                "patches_mean": [response.mean() for response in on_patches],
-                "patches_max": [response.max() for response in on_patches],
-                "bytes_per_pixel": compressed_bytes(pixels[layer]),
-                "spectral_slope": spectral_slope(pixels[layer]),
-            }
-            tables.append(pd.DataFrame(columns))
-            start += len(numbers)
-    return pd.concat(tables, ignore_index=True)
+        pixels = np.concatenate([to_uint8(images[name][layer]) for layer in channels])
+        features = once(layer_features, model, pixels, layers=list(channels))
+        on_patches = [responses[name][layer][:, number] for layer, number in pairs]
+        tables[name] = pd.DataFrame(pairs, columns=["layer", "channel"]).assign(
+            image=np.array([features[layer][i, n] for i, (layer, n) in enumerate(pairs)]),
+            patches_mean=[response.mean() for response in on_patches],
+            patches_max=[response.max() for response in on_patches],
+            bytes_per_pixel=compressed_bytes(pixels),
+            spectral_slope=spectral_slope(pixels),
+        )
+    return pd.concat(tables, names=["network"]).reset_index("network").reset_index(drop=True)
 
 
 def beaten(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,17 +99,15 @@ def achieved_by_layer(table: pd.DataFrame) -> pd.DataFrame:
     return wide.swaplevel(axis=1).sort_index(axis=1).round(3)
 
 
-def complexity_by_layer(
-    table: pd.DataFrame, *, resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def complexity_by_layer(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Mean complexity of the images by layer, with 95 % intervals over channels.
 
     Parameters
     ----------
     table : DataFrame
         Table of `achieved`, with the same channels for each network.
-    resamples, seed : int
-        Number of resamples of the channels, and their seed.
+    seed : int
+        Seed of the resamples of the channels.
 
     Returns
     -------
@@ -136,7 +123,6 @@ def complexity_by_layer(
             pairs = itertools.combinations([*series], 2)
             series |= {f"{b} - {a}": wide[b] - wide[a] for a, b in pairs}
             for name, values in series.items():
-                codes = np.arange(len(values))
-                interval = mean_interval(values.to_numpy(), codes, resamples=resamples, seed=seed)
+                interval = mean_interval(values.to_numpy(), np.arange(len(values)), seed=seed)
                 rows.append((layer, measure, name, values.mean(), *interval, len(values)))
     return pd.DataFrame(rows, columns=["layer", "measure", "network", "mean", "low", "high", "n"])

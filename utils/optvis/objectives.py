@@ -1,8 +1,6 @@
-"""Objectives: what an image maximises.
+"""Objectives: what an image maximises, a weighted sum of measures of layers.
 
-An objective is a weighted sum of measures of layers, with Lucid's names and formulas. Objectives
-add, subtract, negate and multiply by numbers. Where Lucid averages a measure over its batch, or is
-told an image by ``batch=``, each objective here is of one image: a list of them is a batch.
+Names and formulas are Lucid's, whose objectives are of a whole batch; these are of one image each.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,48 +9,36 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-INPUT = "input"  # the layer name of the image itself, in [0, 1], before transforms
+from utils.networks import INPUT  # the layer name of the image itself, before transforms
+
 LOGIT = "logit"  # the layer name of the log-odds of tumor
 
 
 @dataclass(frozen=True)
 class Term:
-    """A weight times a measure of a layer.
+    """A weight times a measure of a layer."""
 
-    The measure maps activations, ``(N, h, w, C)``, and the stacked params of N terms to N numbers.
-    Params are tensors, so that a graph traced for some channels serves all.
-    """
-
-    measure: Callable[..., tf.Tensor]
+    measure: Callable[..., tf.Tensor]  # of activations, (N, h, w, C), and stacked params, to (N,)
     layer: str
-    params: dict[str, np.ndarray]  # each float32
+    params: dict[str, np.ndarray]  # float32; tensors, so that one traced graph serves all channels
     weight: float = 1.0
 
-    def __str__(self) -> str:
-        short = {"threshold": 4, "formatter": {"float": "{:g}".format}}
-        params = "".join(f", {np.array2string(p, **short)}" for p in self.params.values())
-        return f"{self.weight:g} {self.measure.__name__.strip('_')}({self.layer}{params})"
 
-
+@dataclass(frozen=True, eq=False)
 class Objective:
-    """A sum of terms."""
+    """A sum of terms, which adds, subtracts, negates and multiplies by numbers."""
 
-    def __init__(self, terms: Sequence[Term]):
-        self.terms = tuple(terms)
+    terms: tuple[Term, ...]
 
     def __add__(self, other: "Objective | int") -> "Objective":
-        if isinstance(other, int) and other == 0:  # from which sum() starts
-            return self
-        if not isinstance(other, Objective):
-            return NotImplemented
-        return Objective(self.terms + other.terms)
+        if isinstance(other, Objective):
+            return Objective(self.terms + other.terms)
+        return self if other == 0 else NotImplemented  # sum() starts from 0
 
     __radd__ = __add__
 
     def __mul__(self, factor: float) -> "Objective":
-        if isinstance(factor, Objective):
-            raise TypeError("objectives multiply by numbers, not by other objectives.")
-        return Objective([replace(t, weight=t.weight * float(factor)) for t in self.terms])
+        return Objective(tuple(replace(t, weight=t.weight * float(factor)) for t in self.terms))
 
     __rmul__ = __mul__
 
@@ -62,9 +48,6 @@ class Objective:
     def __sub__(self, other: "Objective") -> "Objective":
         return self + -other
 
-    def __repr__(self) -> str:
-        return " + ".join(str(term) for term in self.terms)
-
 
 def channel(layer: str, number: int) -> Objective:
     """Mean activation of a channel."""
@@ -73,15 +56,11 @@ def channel(layer: str, number: int) -> Objective:
 
 def neuron(layer: str, number: int, x: int | None = None, y: int | None = None) -> Objective:
     """Activation of a channel at column `x` and row `y` (Lucid: row and column), or the centre."""
-    return _objective(_neuron, layer, number=number, position=(x, y))
+    return _objective(_channel, layer, number=number, position=(x, y))
 
 
 def direction(layer: str, vector: np.ndarray, cossim_pow: float = 0.0) -> Objective:
-    """Mean product of the activations with a vector of one number per channel.
-
-    At each position it is multiplied by the cosine of their angle, at least 0.1, to the power
-    `cossim_pow`: where activations point then matters more than how large they are.
-    """
+    """Mean product of activations and vector, times their cosine (at least 0.1) to a power."""
     return _objective(_direction, layer, vector=vector, power=cossim_pow)
 
 
@@ -93,20 +72,18 @@ def direction_neuron(
     cossim_pow: float = 0.0,
 ) -> Objective:
     """`direction` at column `x` and row `y` alone, by default the centre."""
-    return _objective(_direction_neuron, layer, vector=vector, power=cossim_pow, position=(x, y))
+    return _objective(_direction, layer, vector=vector, power=cossim_pow, position=(x, y))
 
 
 def deepdream(layer: str) -> Objective:
     """Mean square of all activations of a layer (Mordvintsev et al. 2015)."""
-    return _objective(_deepdream, layer)
+    return _objective(_mean_square, layer)
 
 
 def channel_interpolate(
     layer1: str, number1: int, layer2: str, number2: int, count: int
 ) -> list[Objective]:
     """From one channel to another in `count` images, which ``param.image(shared=True)`` aligns."""
-    if count < 2:
-        raise ValueError(f"count is {count}; expected at least 2, the two channels themselves.")
     first, last = channel(layer1, number1), channel(layer2, number2)
     return [(1 - share) * first + share * last for share in np.linspace(0, 1, count)]
 
@@ -120,10 +97,7 @@ def class_logit(label: str) -> Objective:
 
 
 def diversity(layer: str, group: int = 0) -> Objective:
-    """`similarity` to the other images of the same group and batch, to be subtracted.
-
-    ``[objective - 0.1 * diversity(layer)] * 4`` gives four different images of one objective.
-    """
+    """`similarity` to the other images of the same group and batch, to be subtracted."""
     return _objective(similarity, layer, group=group)
 
 
@@ -149,17 +123,36 @@ def penalize_boundary_complexity(width: int = 20, constant: float = 0.5) -> Obje
 
 def _objective(measure: Callable[..., tf.Tensor], layer: str, **params) -> Objective:
     # Without a position, its None become NaN.
-    return Objective([Term(measure, layer, {k: np.float32(v) for k, v in params.items()})])
+    return Objective((Term(measure, layer, {k: np.float32(v) for k, v in params.items()}),))
 
 
-def _channel(activations, number):
+def _channel(activations, number, position=None):
     number = tf.cast(number, tf.int32)
-    return tf.reduce_mean(tf.gather(activations, number, axis=-1, batch_dims=1), axis=(1, 2))
+    values = tf.gather(_at(activations, position), number, axis=-1, batch_dims=1)
+    return tf.reduce_mean(values, axis=(1, 2))
 
 
-def _neuron(activations, number, position):
-    number = tf.cast(number, tf.int32)
-    return tf.gather(_at(activations, position), number, axis=-1, batch_dims=1)
+def _direction(activations, vector, power, position=None):
+    """Inner product, times the floored cosine to a power, both as Lucid defines them."""
+    activations, vector = _at(activations, position), vector[:, None, None]
+    product = tf.reduce_sum(activations * vector, axis=-1)
+    # The floor under the root keeps its gradient finite where all channels are silent.
+    lengths = [tf.sqrt(tf.reduce_sum(v * v, axis=-1) + 1e-12) + 1e-4 for v in (activations, vector)]
+    cosine = product / (lengths[0] * lengths[1])
+    return tf.reduce_mean(product * tf.maximum(0.1, cosine) ** power[:, None, None], axis=(1, 2))
+
+
+def _at(activations, position):
+    """Activations at one position per image, ``(N, 1, 1, C)``; NaN is the centre, None is all."""
+    if position is None:
+        return activations
+    centre = [activations.shape[2] // 2, activations.shape[1] // 2]
+    position = tf.where(tf.math.is_nan(position), centre, tf.cast(position, tf.int32))
+    return tf.gather_nd(activations, position[:, ::-1], batch_dims=1)[:, None, None]
+
+
+def _mean_square(activations):
+    return tf.reduce_mean(tf.square(activations), axis=(1, 2, 3))
 
 
 def similarity(activations: tf.Tensor, group: tf.Tensor) -> tf.Tensor:
@@ -171,19 +164,6 @@ def similarity(activations: tf.Tensor, group: tf.Tensor) -> tf.Tensor:
     products = tf.einsum("iab,jab->ij", grams, grams)
     others = tf.equal(group[:, None], group) & ~tf.eye(shape[0], dtype=tf.bool)
     return tf.reduce_sum(tf.where(others, products, 0), axis=1)
-
-
-def _direction(activations, vector, power):
-    aligned = _aligned(activations, vector[:, None, None], power[:, None, None])
-    return tf.reduce_mean(aligned, axis=(1, 2))
-
-
-def _direction_neuron(activations, vector, power, position):
-    return _aligned(_at(activations, position), vector, power)
-
-
-def _deepdream(activations):
-    return tf.reduce_mean(tf.square(activations), axis=(1, 2, 3))
 
 
 def _l1(activations, constant):
@@ -202,30 +182,45 @@ def _boundary_complexity(images, width, constant):
     border = tf.cast(to_edge < _each(width), tf.float32)
     kernel = np.full((5, 5, images.shape[-1], 1), 0.5, np.float32)
     kernel[1:-1, 1:-1] = 1
-
-    def blur(x):
-        return tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "SAME")
-
-    smooth = blur(images) / blur(tf.ones_like(images))
+    options = {"filter": kernel, "strides": (1, 1, 1, 1), "padding": "SAME"}
+    sums = [tf.nn.depthwise_conv2d(x, **options) for x in (images, tf.ones_like(images))]
     from_constant = tf.square(images - _each(constant))
-    roughness = tf.square(smooth - images) + 0.8 * from_constant
+    roughness = tf.square(sums[0] / sums[1] - images) + 0.8 * from_constant
     return -tf.reduce_sum(roughness * border, axis=(1, 2, 3))
-
-
-def _at(activations, position):
-    """Activations at one position per image, ``(N, C)``; NaN is the centre."""
-    centre = [activations.shape[2] // 2, activations.shape[1] // 2]
-    position = tf.where(tf.math.is_nan(position), centre, tf.cast(position, tf.int32))
-    return tf.gather_nd(activations, position[:, ::-1], batch_dims=1)
-
-
-def _aligned(activations, vector, power):
-    """Inner product, times the floored cosine to a power, both as Lucid defines them."""
-    product = tf.reduce_sum(activations * vector, axis=-1)
-    # The floor under the root keeps its gradient finite where all channels are silent.
-    lengths = [tf.sqrt(tf.reduce_sum(v * v, axis=-1) + 1e-12) + 1e-4 for v in (activations, vector)]
-    return product * tf.maximum(0.1, product / (lengths[0] * lengths[1])) ** power
 
 
 def _each(numbers):
     return numbers[:, None, None, None]
+
+
+def tabulate(objectives: Sequence[Objective]) -> tuple[tuple, list[dict[str, np.ndarray]]]:
+    """Sort terms by kind (measure, layer, names of params), on which a graph depends, into rows."""
+    table: dict[tuple, list[dict]] = {}
+    for image, objective in enumerate(objectives):
+        for term in objective.terms:
+            row = {"image": np.int32(image), "weight": np.float32(term.weight), **term.params}
+            kind = term.measure, term.layer, tuple(term.params)
+            table.setdefault(kind, []).append(row)
+    stacked = [{k: np.stack([row[k] for row in rows]) for k in rows[0]} for rows in table.values()]
+    return tuple(table), stacked
+
+
+def select(table: Sequence[dict], images: Sequence[int]) -> list[dict]:
+    """Cut tabulated rows to a batch of the images; an image may come more than once."""
+    selected = []
+    for rows in table:
+        places, terms = np.nonzero(np.asarray(images)[:, None] == rows["image"])
+        chosen = {key: column[terms] for key, column in rows.items()}
+        selected.append(chosen | {"image": np.int32(places)})
+    return selected
+
+
+def evaluate(kinds: tuple, table: Sequence[dict], activations: dict, count: int) -> tf.Tensor:
+    """Evaluate the tabulated objectives of `count` images from activations by layer, ``(N,)``."""
+    total = tf.zeros(count)
+    for (measure, layer, _), rows in zip(kinds, table, strict=True):
+        params = dict(rows)
+        images, weights = params.pop("image"), params.pop("weight")
+        measured = measure(tf.gather(tf.cast(activations[layer], tf.float32), images), **params)
+        total += tf.math.unsorted_segment_sum(weights * measured, images, count)
+    return total

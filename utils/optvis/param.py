@@ -1,4 +1,4 @@
-"""How an image is parameterised: pixels or Fourier coefficients, with decorrelated colours.
+"""How an image is parameterised: Fourier coefficients of decorrelated colours.
 
 Formulas after Olah, Mordvintsev and Schubert, "Feature Visualization", Distill 2017.
 """
@@ -18,19 +18,10 @@ COLOR_MATRIX = _COLOR_SQRT / np.linalg.norm(_COLOR_SQRT, axis=0).max()
 class Image:
     """Trainable images, ``(N, H, W, 3)`` float32 in [0, 1]."""
 
-    variables: list[tf.Variable]  # the first axis counts the images, or is 1 for a shared part
+    variables: list[tf.Variable]  # the images', and a second one if they share a part
     render: Callable[[list[tf.Tensor]], tf.Tensor]  # from the variables' values to the images
     size: tuple[int, int]  # height and width in pixels
-
-    @property
-    def batch(self) -> int:
-        """Number of images."""
-        return self.variables[0].shape[0]
-
-    @property
-    def shared(self) -> bool:
-        """Whether the images have a part in common, which couples them."""
-        return len(self.variables) > 1
+    batch: int  # number of images
 
     def __call__(self) -> tf.Tensor:
         """Return the images as they are now."""
@@ -42,10 +33,6 @@ def image(
     height: int | None = None,
     batch: int = 1,
     *,
-    sd: float = 0.01,
-    fft: bool = True,
-    decorrelate: bool = True,
-    decay: float = 1.0,
     init: np.ndarray | None = None,
     shared: bool = False,
     seed: int = 0,
@@ -54,14 +41,8 @@ def image(
 
     Parameters
     ----------
-    width, height : int
-        Size in pixels; square by default.
-    batch : int
-        Number of images.
-    sd, decay : float
-        Deviation of the noise, and power of the frequency that divides Fourier coefficients.
-    fft, decorrelate : bool
-        Whether to optimise Fourier coefficients, not pixels, and to correlate colours as ImageNet.
+    width, height, batch : int
+        Size in pixels, square by default, and number of images.
     init : array, (H, W, 3) or (batch, H, W, 3), uint8 or float in [0, 1], optional
         Pictures to start from instead of noise, such as those of `perlin`.
     shared : bool
@@ -74,94 +55,63 @@ def image(
     Image
     """
     height = height or width
-    if min(width, height, batch) < 1:
-        raise ValueError(f"width={width}, height={height}, batch={batch}; expected at least 1.")
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
-    scale = np.sqrt(width * height) / np.maximum(frequency, 1 / max(height, width)) ** decay
-    scale = scale.astype(np.float32)
-    shape = (2, 3, *scale.shape) if fft else (3, height, width)
+    scale = np.float32(np.sqrt(width * height) / np.maximum(frequency, 1 / max(height, width)))
     if init is None:
         generators = [np.random.default_rng(seed + i) for i in range(batch)]
-        start = np.float32([generator.normal(0, sd, shape) for generator in generators])
+        start = [generator.normal(0, 0.01, (2, 3, *scale.shape)) for generator in generators]
     else:
-        start = _from_rgb(_check_init(init, (batch, height, width, 3)), decorrelate=decorrelate)
-        if fft:
-            spectrum = np.fft.rfft2(4 * start) / scale
-            start = np.stack([spectrum.real, spectrum.imag], axis=1).astype(np.float32)
-    variables = [tf.Variable(start, name="image")]
+        colors = _logits(init, (batch, height, width, 3)) @ np.linalg.inv(COLOR_MATRIX).T
+        spectrum = np.fft.rfft2(4 * np.moveaxis(colors, -1, 1).astype(np.float32)) / scale
+        start = np.stack([spectrum.real, spectrum.imag], axis=1)
+    variables = [tf.Variable(np.float32(start), name="image")]
     if shared:
-        variables.append(tf.Variable(np.zeros_like(start[:1]), name="shared"))
+        variables.append(tf.Variable(np.zeros_like(start[:1], np.float32), name="shared"))
 
     def render(variables: list[tf.Tensor]) -> tf.Tensor:
-        planes = tf.convert_to_tensor(variables[0])
-        if shared:
-            planes += variables[1]
-        if fft:
-            spectrum = tf.complex(planes[:, 0] * scale, planes[:, 1] * scale)
-            planes = tf.signal.irfft2d(spectrum, fft_length=[height, width]) / 4
-        if decorrelate:
-            flat = tf.reshape(planes, (-1, 3, height * width))
-            planes = tf.reshape(tf.linalg.matmul(COLOR_MATRIX, flat), tf.shape(planes))
-        return tf.transpose(tf.sigmoid(planes), (0, 2, 3, 1))
+        parts = sum(variables[1:], start=tf.convert_to_tensor(variables[0]))
+        spectrum = tf.complex(parts[:, 0] * scale, parts[:, 1] * scale)
+        planes = tf.signal.irfft2d(spectrum, fft_length=[height, width]) / 4
+        flat = tf.reshape(planes, (-1, 3, height * width))
+        colors = tf.reshape(tf.linalg.matmul(COLOR_MATRIX, flat), tf.shape(planes))
+        return tf.transpose(tf.sigmoid(colors), (0, 2, 3, 1))
 
-    return Image(variables, render, (height, width))
+    return Image(variables, render, (height, width), batch)
 
 
-def perlin(
-    width: int,
-    height: int | None = None,
-    batch: int = 1,
-    *,
-    cell: int = 32,
-    octaves: int = 4,
-    contrast: float = 0.25,
-    seed: int = 0,
-) -> np.ndarray:
-    """Draw Perlin noise (SIGGRAPH 2002) in each colour, ``(batch, height, width, 3)`` in [0, 1].
+def _logits(pictures: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Log-odds of pictures' values in [0, 1], which the sigmoid maps back to them."""
+    pictures = np.asarray(pictures)
+    values = pictures / np.float32(255 if pictures.dtype == np.uint8 else 1)
+    if pictures.shape not in (shape, shape[1:]) or values.min() < 0 or values.max() > 1:
+        raise ValueError(
+            f"init has the shape {pictures.shape} and values from {pictures.min():g} to "
+            f"{pictures.max():g}; expected {shape[1:]} or {shape}, uint8 or floats in [0, 1]."
+        )
+    inside = np.clip(np.broadcast_to(values, shape), 1 / 512, 511 / 512)  # 0 and 1 are at infinity
+    return np.log(inside / (1 - inside))
 
-    Octaves have half the `cell`, pixels between random gradients, and half the amplitude each;
-    `contrast` is the deviation from 0.5. Picture i is drawn from seed ``seed + i``.
+
+def perlin(size: int, batch: int = 1, *, seed: int = 0) -> np.ndarray:
+    """Draw Perlin noise (SIGGRAPH 2002) in each colour, ``(batch, size, size, 3)`` in [0, 1].
+
+    Four octaves, each with half the cell (at first 32 pixels between random gradients) and half the
+    amplitude of the one before; deviation 0.25 from 0.5. Picture i has the seed ``seed + i``.
     """
-    if cell < (smallest := 2 ** (octaves - 1)):
-        raise ValueError(f"cell is {cell} for {octaves} octaves; expected at least {smallest}.")
     pictures = []
     for number in range(seed, seed + batch):
-        draws, size = np.random.default_rng(number), (height or width, width)
-        scales = 2 ** np.arange(octaves)
-        planes = sum(_gradient_noise(*size, cell / scale, draws) / scale for scale in scales)
-        pictures.append(0.5 + contrast * planes / planes.std())
+        generator = np.random.default_rng(number)
+        planes = sum(_gradient_noise(size, 32 / scale, generator) / scale for scale in (1, 2, 4, 8))
+        pictures.append(0.5 + 0.25 * planes / planes.std())
     return np.clip(np.float32(pictures), 0, 1)
 
 
-def _check_init(init: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    init = np.asarray(init)
-    if init.shape not in (shape, shape[1:]):
-        raise ValueError(f"init has the shape {init.shape}; expected {shape[1:]} or {shape}.")
-    values = init / np.float32(255) if init.dtype == np.uint8 else init.astype(np.float32)
-    if not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(
-            f"init has values from {values.min():g} to {values.max():g}; expected uint8, or "
-            "floats in [0, 1]."
-        )
-    return np.broadcast_to(values, shape)
-
-
-def _from_rgb(pictures: np.ndarray, *, decorrelate: bool) -> np.ndarray:
-    """Invert sigmoid and colour correlation: RGB to planes, ``(N, 3, H, W)``."""
-    inside = np.clip(pictures, 1 / 512, 511 / 512)  # black and white lie at infinity
-    pixels = np.log(inside / (1 - inside))
-    if decorrelate:
-        pixels = pixels @ np.linalg.inv(COLOR_MATRIX).T
-    return np.moveaxis(pixels, -1, 1).astype(np.float32)
-
-
-def _gradient_noise(
-    height: int, width: int, cell: float, generator: np.random.Generator
-) -> np.ndarray:
+def _gradient_noise(size: int, cell: float, generator: np.random.Generator) -> np.ndarray:
     """Interpolate the planes that random gradients on a grid of cells span, ``(H, W, 3)``."""
-    y, x = np.arange(height)[:, None, None] / cell, np.arange(width)[:, None] / cell
-    row, column = y.astype(int), x.astype(int)
-    angles = generator.uniform(0, 2 * np.pi, (row.max() + 2, column.max() + 2, 3))
+    x = np.arange(size)[:, None] / cell
+    y, column = x[:, None], x.astype(int)
+    row = column[:, None]
+    angles = generator.uniform(0, 2 * np.pi, (column.max() + 2, column.max() + 2, 3))
     fade_y, fade_x = (t**3 * (t * (6 * t - 15) + 10) for t in (y - row, x - column))
 
     def corner(down: int, right: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A copy of the network, cut at the measured layers, with batch normalisation folded for speed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -13,28 +13,16 @@ from utils.networks.checkpoints import set_layer_weights
 _PASSING = ("Concatenate", "Pooling2D", "Padding2D", "Dropout", "Identity", "Add", "Cropping2D")
 
 
-def prepare_network(
-    model: Model, layers: Sequence[str], *, last_relus: str = "redirected", dtype: str = "float32"
-) -> keras.Model:
+def prepare_network(model: Model, layers: Sequence[str], *, dtype: str = "float32") -> keras.Model:
     """Copy a model up to the deepest of some layers or ``"logit"``, to outputs by name.
 
-    Of the ReLUs between the last convolutions and the outputs, ``redirected`` ones pass, where they
-    block all of an image's gradient, what would raise their input, so that channels inactive on
-    noise can be activated (Lucid's idea); the outputs are the same. ``linear`` leaves them out
-    (lucid4keras' ``prepare_model``), ``kept`` keeps them. ``bfloat16``, with weights and outputs in
-    float32, is faster where the processor has instructions for it, and slower elsewhere.
+    Where the ReLUs between the last convolutions and the outputs block all of an image's gradient,
+    they pass what would raise their input, so that channels inactive on noise can be activated
+    (Lucid's idea). ``bfloat16`` pays only where the processor has instructions for it.
     """
-    relus = {"redirected": _redirected_relu, "linear": keras.activations.linear, "kept": None}
-    if last_relus not in relus or dtype not in ("float32", "bfloat16"):
-        raise ValueError(
-            f"last_relus={last_relus!r}, dtype={dtype!r}; expected one of {', '.join(relus)}, and "
-            "float32 or bfloat16."
-        )
-    replacement = relus[last_relus]
     network = model.submodel([n for n in layers if n != "logit"], logit="logit" in layers)
-    folded = _foldable(network)
+    folded, last = _foldable(network), _last_relus(network)
     normalisations = {normalisation.name for normalisation in folded.values()}
-    last = _last_relus(network) if replacement else set()
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
@@ -43,49 +31,47 @@ def prepare_network(
         if dtype != "float32":
             config["dtype"] = f"mixed_{dtype}"
         if layer.name in last and isinstance(layer, keras.layers.ReLU):
-            return keras.layers.Activation(replacement, name=layer.name, dtype=config["dtype"])
+            return keras.layers.Activation(_redirected_relu, name=layer.name, dtype=config["dtype"])
         copy = layer.__class__.from_config(config)
         if layer.name in last:
-            copy.activation = replacement
+            copy.activation = _redirected_relu
         return copy
 
     def call(copy: keras.Layer, *args, **kwargs):
         return args[0] if copy.name in normalisations else copy(*args, **kwargs)
 
     copy = keras.models.clone_model(network, clone_function=clone, call_function=call)
-    for layer in copy.layers:
-        if layer.weights:
-            weights = network.get_layer(layer.name).get_weights()
-            if layer.name in folded:
-                weights = _fold(weights, folded[layer.name])
-            set_layer_weights(layer, weights)
+    for layer in (layer for layer in copy.layers if layer.weights):
+        weights = network.get_layer(layer.name).get_weights()
+        if layer.name in folded:
+            weights = _fold(weights, folded[layer.name])
+        set_layer_weights(layer, weights)
     return copy
 
 
-def architecture(network: keras.Model) -> list[tuple]:
+def architecture(network: keras.Model) -> list:
     """Describe a network so that equal descriptions mean interchangeable lists of weights."""
     places = {id(operation.output): i for i, operation in enumerate(network.operations)}
-    return [
-        (
-            type(operation),
-            [places[id(tensor)] for tensor in _inputs(operation)],
-            [tuple(weight.shape) for weight in getattr(operation, "weights", ())],
-            getattr(operation, "strides", None),
-            getattr(operation, "padding", None),
-        )
-        for operation in network.operations
+    inputs = [
+        [places[id(tensor)] for tensor in keras.tree.flatten(op.input)] for op in network.operations
     ]
+    types = [
+        (type(op), *(getattr(op, name, None) for name in ("strides", "padding", "pool_size")))
+        for op in network.operations
+    ]
+    return [inputs, types, [tuple(weight.shape) for weight in network.weights]]
 
 
 def _foldable(network: keras.Model) -> dict[str, keras.Layer]:
     """Batch normalisations that are a linear convolution's only consumer, by the latter's name."""
     consumers: dict[int, list] = {id(output): [None] for output in network.outputs}
     for operation in network.operations:
-        for tensor in _inputs(operation):
+        for tensor in keras.tree.flatten(operation.input):
             consumers.setdefault(id(tensor), []).append(operation)
     pairs = {}
     for operation in network.operations:
-        if type(operation) is keras.layers.Conv2D and _is(operation, keras.activations.linear):
+        linear = getattr(operation, "activation", None) is keras.activations.linear
+        if linear and type(operation) is keras.layers.Conv2D:
             consumer, *others = consumers[id(operation.output)]
             if not others and isinstance(consumer, keras.layers.BatchNormalization):
                 pairs[operation.name] = consumer
@@ -109,30 +95,21 @@ def _last_relus(network: keras.Model) -> set[str]:
     names, todo = set(), [makers[id(output)] for output in network.outputs]
     while todo:
         operation = todo.pop()
-        if isinstance(operation, keras.layers.ReLU) or _is(operation, keras.activations.relu):
+        relu = getattr(operation, "activation", None) is keras.activations.relu
+        if relu or isinstance(operation, keras.layers.ReLU):
             names.add(operation.name)
         elif type(operation).__name__.endswith(_PASSING):
-            todo += [makers[id(tensor)] for tensor in _inputs(operation)]
+            todo += [makers[id(tensor)] for tensor in keras.tree.flatten(operation.input)]
     return names
-
-
-def _inputs(operation: keras.Operation) -> list:
-    return keras.tree.flatten(operation.input)
-
-
-def _is(operation: keras.Operation, activation: Callable) -> bool:
-    return getattr(operation, "activation", None) is activation
 
 
 @tf.custom_gradient
 def _redirected_relu(x: tf.Tensor):
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         upstream = tf.convert_to_tensor(upstream)
-        zero = tf.zeros_like(upstream)
-        plain = tf.where(x > 0, upstream, zero)
-        raising = tf.where((x > 0) | (upstream < 0), upstream, zero)
-        axes = tuple(range(1, len(x.shape)))
-        silent = tf.reduce_all(plain == 0, axis=axes, keepdims=True)
+        plain = tf.where(x > 0, upstream, 0)
+        raising = tf.where((x > 0) | (upstream < 0), upstream, 0)
+        silent = tf.reduce_all(plain == 0, axis=tuple(range(1, x.shape.rank)), keepdims=True)
         return tf.where(silent, raising, plain)
 
     return tf.nn.relu(x), gradient
