@@ -236,7 +236,8 @@ def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
         With the `backbone` and the `main` results, whose ``show`` is also the run's.
     """
     # Only here, since nothing else of this subpackage needs TensorFlow.
-    from utils.networks import choose_backbone, get_backbone, make_deterministic
+    from utils.networks import BACKBONES, choose_backbone
+    from utils.networks.finetuning import make_deterministic
 
     path = ROOT / notebook
     if not path.is_file():
@@ -246,7 +247,7 @@ def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
     use_style()
     make_deterministic(variables["SEED"])
     run = Run(notebook, variables["RESULTS"], parameters, force=variables["FORCE"])
-    run.backbone = get_backbone(choose_backbone(variables["BACKBONE"]))
+    run.backbone = BACKBONES[choose_backbone(variables["BACKBONE"])]
     run.main = run.results(*folder.format(backbone=run.backbone.name).split("/"))
     run.show = run.main.show
     return run
