@@ -133,11 +133,11 @@ def finetuned_model(
             with whole_file(manifest_path) as scratch:
                 scratch.write_text(json.dumps(manifest, indent=1) + "\n")
     manifest = json.loads(manifest_path.read_text())
-    made = {key: manifest.get(key) for key in identity}
-    if made != identity:
+    if other := [key for key, value in identity.items() if manifest.get(key) != value]:
+        made, wanted = ({key: values.get(key) for key in other} for values in (manifest, identity))
         raise ValueError(
-            f"{manifest_path} was made with {made}, not {identity}: remove it to finetune again, "
-            "or give another folder."
+            f"{manifest_path} was made with {made}, not {wanted}: remove it to finetune again, or "
+            "give another folder."
         )
     return load_finetuned(backbone, folder), manifest
 

@@ -170,7 +170,7 @@ def load_patches(
     PatchSet
     """
     path, options = Path(source), {"per_class": per_class, "seed": seed}
-    if source == "sample":
+    if str(source) == "sample":
         return load_sample(**{**options, **(sample_options or {})})
     for reader in READERS:
         if reader.reads(path):
