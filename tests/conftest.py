@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from utils.lucid_bridge import import_lucid
 from utils.networks import Backbone, Model, choose_backbone, finetuned_model
-from utils.networks.heads import add_head
+from utils.networks.backbones import WeightsUnavailable
+from utils.networks.checkpoints import add_head
 from utils.networks.weights import finetuned_paths
 from utils.patches import PatchSet, load_sample
 
@@ -22,6 +23,10 @@ def _tiny_application(include_top, weights, input_shape=(None, None, 3), input_t
     x = keras.layers.Conv2D(6, 3, strides=2, padding="same", name="deep")(x)
     x = keras.layers.Activation("relu", name="late_relu")(x)
     return keras.Model(keras.utils.get_source_inputs(image)[0], x)
+
+
+def _no_weights():
+    raise WeightsUnavailable("Tiny has no pretrained weights.")
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +43,7 @@ def tiny_backbone() -> Backbone:
         visualised_layers=("early", "late"),
         overview_layers=("late",),
         cam_layer="late",
+        pretrained=_no_weights,
     )
 
 

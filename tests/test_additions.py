@@ -9,7 +9,8 @@ import tensorflow as tf
 from utils.concepts import MEASURES, ConceptMeasures, analyse
 from utils.heatmaps import METHODS, Method, explain
 from utils.networks import BACKBONES, layer_features_and_gradients, linear_probe, load_model
-from utils.patches import READERS, PatchSet, Reader, load_patches
+from utils.patches import PatchSet, load_patches
+from utils.patches.readers import READERS, Reader
 from utils.results import figures
 
 

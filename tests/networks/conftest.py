@@ -3,7 +3,7 @@ import pytest
 
 from utils.networks import load_model
 from utils.networks.backbones import INCEPTIONV3
-from utils.networks.heads import add_head
+from utils.networks.checkpoints import add_head
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,7 @@ import pytest
 
 from utils.networks import load_model
 from utils.networks.backbones import DENSENET121, INCEPTIONV3
-from utils.networks.checkpoints import flatten
-from utils.networks.heads import add_head
+from utils.networks.checkpoints import add_head, flatten, tumor_logit
 
 SIZE = 75
 
@@ -246,7 +245,7 @@ def test_several_outputs_are_kept_and_those_of_a_nested_network_refused():
     for output, expected in zip(flatten(two)(batch), two(batch), strict=True):
         np.testing.assert_allclose(output, expected, atol=1e-6)
     outer = keras.Model(image, two(image)[0])
-    with pytest.raises(ValueError, match="nested network 'two' has 2 outputs"):
+    with pytest.raises(ValueError, match="two is a network with 1 inputs and 2 outputs"):
         flatten(outer)
 
 
@@ -258,3 +257,13 @@ def test_layers_that_another_network_uses_too_are_copied_as_this_one_uses_them()
     flat = flatten(network)
     np.testing.assert_allclose(flat(batch), network(batch), atol=1e-6)
     assert flat.get_layer("conv").output is flat.outputs[0]
+
+
+def test_networks_without_a_head(tiny_model):
+    with pytest.raises(ValueError, match="finetune first"):
+        tumor_logit(tiny_model.network)
+
+
+def test_more_than_two_classes_say_what_to_do(tiny_model):
+    with pytest.raises(ValueError, match="one output, one class against the rest"):
+        tumor_logit(add_head(tiny_model.network, 3))

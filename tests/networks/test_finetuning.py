@@ -13,11 +13,10 @@ from utils.networks import (
     held_out_patches,
     layer_features,
     linear_probe,
-    load_model,
     load_networks,
 )
 from utils.networks.finetuning import augment, finetune
-from utils.networks.weights import finetuned_paths
+from utils.networks.weights import finetuned_paths, load_finetuned
 
 
 def test_finetuning_learns_and_repeats(tiny_model, colored_patches):
@@ -37,7 +36,7 @@ def test_finetuning_learns_and_repeats(tiny_model, colored_patches):
 
 
 def test_one_class_is_refused(tiny_model, colored_patches):
-    with pytest.raises(ValueError, match=r"\[32, 0\]"):
+    with pytest.raises(ValueError, match="32 normal, 0 tumor"):
         finetune(tiny_model, colored_patches.select(colored_patches.labels == 0))
 
 
@@ -69,7 +68,7 @@ def test_linear_probe(tiny_model, colored_patches):
     expected = regression.predict_proba(scaler.transform(unseen))[:, 1]
     np.testing.assert_allclose(probability, expected, atol=1e-3)
     assert isinstance(probe.network.layers[-1], keras.layers.Dense)
-    with pytest.raises(ValueError, match=r", 0\] of each class"):
+    with pytest.raises(ValueError, match="one class"):
         linear_probe(tiny_model, train.select(train.labels == 0))
 
 
@@ -97,7 +96,7 @@ def test_checkpoint_is_made_once_and_checked(tiny_model, colored_patches, tmp_pa
     with open(weights, "ab") as file:
         file.write(b"x")
     with pytest.raises(RuntimeError, match="its manifest says"):
-        load_model("finetuned", backbone, folder=folder)
+        load_finetuned(backbone, folder)
     assert sorted(p.suffix for p in folder.iterdir() if p.suffix != ".lock") == [".h5", ".json"]
 
 

@@ -10,7 +10,7 @@ from utils import assets
 from utils.files import file_sha256
 from utils.networks import backbones, choose_backbone, load_model
 from utils.networks.backbones import WeightsUnavailable
-from utils.networks.weights import randomise
+from utils.networks.weights import load_finetuned, randomise
 
 VARIABLE = "INCEPTIONV3_IMAGENET_WEIGHTS"
 
@@ -65,7 +65,7 @@ def test_missing_files_and_names(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="expected 'random', 'shuffled', 'pretrained'"):
         load_model("finetunde")
     with pytest.raises(WeightsUnavailable, match=r"utils\.networks finetune"):
-        load_model("finetuned", folder=tmp_path)
+        load_finetuned(backbones.INCEPTIONV3, tmp_path)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none.h5"))
     with pytest.raises(FileNotFoundError, match=VARIABLE):
         load_model("pretrained", "inceptionv3")
@@ -90,7 +90,7 @@ def test_auto_says_what_it_takes(monkeypatch, capsys, tmp_path):
 
 def test_each_backbone_has_its_own_pretrained_weights(tiny_backbone, tmp_path):
     """A third backbone gets the weights of its entry, or an error, and never those of another."""
-    with pytest.raises(WeightsUnavailable, match="Tiny has no source of pretrained weights"):
+    with pytest.raises(WeightsUnavailable, match="Tiny has no pretrained weights"):
         load_model("pretrained", tiny_backbone)
     network = tiny_backbone.build()
     network.get_layer("deep").bias.assign(np.arange(6))
@@ -104,7 +104,7 @@ def test_each_backbone_has_its_own_pretrained_weights(tiny_backbone, tmp_path):
 
 def test_origin_names_the_pinned_file():
     origin = load_model("pretrained", "densenet121").origin
-    assert origin == assets.origin("densenet121") and "sha256:" in origin
+    assert origin == assets.origin("densenet") and "sha256:" in origin
 
 
 def test_randomised_layers_depend_on_the_seed_alone(tiny_classifier):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from utils.patches import PatchSet
-from utils.patches.patchset import check_disjoint
+from utils.patches.patchset import check_apart
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -25,6 +25,6 @@ def test_overlaps_and_too_few_groups_are_refused(sample):
         one.images, one.labels, np.array(["b"] * 4), one.sources, one.positions + [149, 0]
     )
     with pytest.raises(ValueError, match="overlap"):
-        check_disjoint(one, other)
-    with pytest.raises(ValueError, match="3 folds needs"):
+        check_apart(one, other)
+    with pytest.raises(ValueError, match="number of groups: 1"):
         sample.select(sample.groups == sample.groups[0]).split()

@@ -9,8 +9,7 @@ import pandas as pd
 from skimage.feature import graycomatrix, graycoprops
 
 from utils.patches import PatchSet
-from utils.patches.images import check_rgb
-from utils.patches.nuclei import nuclei_table
+from utils.patches.images import check_rgb, nuclei_table
 from utils.progress import progress_bar
 
 

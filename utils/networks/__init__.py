@@ -1,7 +1,6 @@
 """Which network with which weights: backbones, checkpoints, finetuning and features."""
 
-from utils.networks.backbones import BACKBONES, Backbone, choose_backbone, get_backbone
-from utils.networks.features import constant_share, layer_features, layer_features_and_gradients
+from utils.networks.backbones import BACKBONES, Backbone, choose_backbone
 from utils.networks.finetuning import (
     evaluate,
     finetuned_model,
@@ -9,8 +8,14 @@ from utils.networks.finetuning import (
     linear_probe,
     load_networks,
 )
-from utils.networks.model import INPUT, Model
-from utils.networks.weights import load_model, make_deterministic
+from utils.networks.model import (
+    INPUT,
+    Model,
+    constant_share,
+    layer_features,
+    layer_features_and_gradients,
+)
+from utils.networks.weights import load_model
 
 __all__ = [
     "BACKBONES",
@@ -21,12 +26,10 @@ __all__ = [
     "constant_share",
     "evaluate",
     "finetuned_model",
-    "get_backbone",
     "held_out_patches",
     "layer_features",
     "layer_features_and_gradients",
     "linear_probe",
     "load_model",
     "load_networks",
-    "make_deterministic",
 ]

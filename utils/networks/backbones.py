@@ -1,8 +1,6 @@
 """Architectures: builder, ImageNet weights, preprocessing and analysis layers of each.
 
-A new architecture is one more entry of `BACKBONES`. InceptionV3's analysis layers carry the paper's
-(TF-slim) names. Keras numbers anonymous layers (``conv2d_17``) consecutively through the whole
-process, so such a layer is found by its position in the network, never by its number.
+A new architecture is one more entry of `BACKBONES`.
 """
 
 import difflib
@@ -38,24 +36,20 @@ class Backbone:
     minimum_size: int  # at which every layer keeps at least one pixel
     default_size: int  # of the ImageNet training
     # Analysis layers from input to output: the name that users see to the Keras layer's name, or to
-    # the position of an anonymous Activation layer in the network.
+    # the position of an anonymous Activation layer, which Keras numbers through the whole process.
     layers: Mapping[str, str | int]
     visualised_layers: tuple[str, ...]  # whose channels are visualised by default
     overview_layers: tuple[str, ...]  # the fewer ones that Lucid renders by default
     cam_layer: str  # last analysis layer with spatial extent, the default of the heat maps
+    pretrained: Callable[[], tuple[Path, str]]  # finds the ImageNet weights: file and origin
     # Layers at which heat maps are compared, from the middle to the last. They lie behind a ReLU,
     # since Grad-CAM++ and LayerCAM assume activations that are not negative.
     cam_layers: tuple[str, ...] = ()
     bgr: bool = False  # whether the weights expect BGR; the network built takes RGB and reverses it
-    pretrained: Callable[[], tuple[Path, str]] | None = None  # finds ImageNet weights: file, origin
 
-    def build(self, input_size: int | None = None) -> keras.Model:
-        """Build the convolutional part for square images of one size, or by default of any."""
-        if input_size is not None and input_size < self.minimum_size:
-            raise ValueError(
-                f"input_size is {input_size}, but {self.title} needs at least {self.minimum_size}."
-            )
-        shape = (input_size, input_size, 3)
+    def build(self) -> keras.Model:
+        """Build the convolutional part for images of any size."""
+        shape = (None, None, 3)
         if not self.bgr:
             return self.application(include_top=False, weights=None, input_shape=shape)
         image = keras.Input(shape)
@@ -63,21 +57,16 @@ class Backbone:
         return keras.Model(image, network.outputs[0])
 
     def preprocess(self, images):
-        """Map RGB images in [0, 255], array or tensor, to the network's range as float32."""
-        if isinstance(images, np.ndarray):
-            images = images.astype(np.float32)
+        """Map RGB images in [0, 255], uint8 or float32 array or tensor, to the network's range."""
         return (images - np.float32(self.mean)) / np.float32(self.std)
 
     def layer(self, network: keras.Model, name: str) -> keras.Layer:
         """Find an analysis layer, or any layer by Keras' name, in a network of this backbone."""
-        target = self.layers.get(name, name)
-        if isinstance(target, int):
-            activations = [x for x in network.layers if isinstance(x, keras.layers.Activation)]
-            if target < len(activations):
-                return activations[target]
+        activations = (x for x in network.layers if isinstance(x, keras.layers.Activation))
         by_name = {layer.name: layer for layer in network.layers}
-        if target in by_name:
-            return by_name[target]
+        layer = {**by_name, **dict(enumerate(activations))}.get(self.layers.get(name, name))
+        if layer is not None:
+            return layer
         nearest = nearest_names(name, [*self.layers, *by_name]) or self.layers
         raise ValueError(
             f"{self.title} has no layer {name!r}. Nearest: {', '.join(nearest)}. "
@@ -85,27 +74,23 @@ class Backbone:
         )
 
 
-def _keras_weights(title: str, file: str, md5: str) -> tuple[Path, str]:
+def _from_keras(title: str, file: str, md5: str) -> tuple[Path, str]:
     """Path and origin of weights named by a variable, in Keras' cache, or downloaded by Keras."""
-    file += "_weights_tf_dim_ordering_tf_kernels_notop.h5"
     variable = f"{title.upper().replace('-', '')}_IMAGENET_WEIGHTS"
     if os.environ.get(variable):
         path = Path(os.environ[variable]).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{variable} is {str(path)!r}, which is not a file: correct or unset it."
-            )
+            raise FileNotFoundError(f"{variable} is {path}, which is no file: correct or unset it.")
         return path, f"{variable} ({path.name})"
+    url = f"{_KERAS_URL}{file}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
-    url = f"{_KERAS_URL}{file}"
     try:
-        path = keras.utils.get_file(Path(file).name, url, cache_subdir="models", file_hash=md5)
+        path = keras.utils.get_file(origin=url, cache_subdir="models", file_hash=md5)
     except Exception as error:  # Keras raises a bare Exception for whatever a download meets
         raise WeightsUnavailable(
-            f"{title}'s ImageNet weights are neither in Keras' cache nor downloadable here "
-            f"({first_line(error)}). To get them, run once with internet access, or let the "
-            f"variable {variable} name a Keras weights file of the topless network."
+            f"{title}'s ImageNet weights cannot be downloaded here ({first_line(error)}): run once "
+            f"with internet access, or let {variable} name a Keras file of the topless weights."
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
@@ -116,13 +101,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+# The names of the layers are the paper's, from TF-slim.
 _INCEPTION_BLOCKS = _names("5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c")
 INCEPTIONV3 = Backbone(
     name="inceptionv3",
     title="InceptionV3",
     application=keras.applications.InceptionV3,
-    mean=(127.5, 127.5, 127.5),
-    std=(127.5, 127.5, 127.5),
+    mean=(127.5,) * 3,
+    std=(127.5,) * 3,
     minimum_size=75,
     default_size=299,
     layers={
@@ -135,10 +121,7 @@ INCEPTIONV3 = Backbone(
     cam_layer="mixed7c",
     cam_layers=_names("mixed6a mixed7a mixed7c"),
     pretrained=partial(
-        _keras_weights,
-        "InceptionV3",
-        "inception_v3/inception_v3",
-        "bcbd6486424b2319ff4ef7d526e38f63",
+        _from_keras, "InceptionV3", "inception_v3/inception_v3", "bcbd6486424b2319ff4ef7d526e38f63"
     ),
 )
 # Huang et al. (2017) count dense blocks and transitions; a block ends in its last concatenation.
@@ -168,10 +151,7 @@ DENSENET121 = Backbone(
     overview_layers=_names("dense1 transition1 transition2 dense3 transition3 dense4"),
     cam_layer="dense4",
     cam_layers=_names("pool3_relu pool4_relu dense4"),  # the first two open the transitions
-    pretrained=lambda: (
-        assets.path("densenet121", "model.weights.h5"),
-        assets.origin("densenet121"),
-    ),
+    pretrained=lambda: (assets.path("densenet", "model.weights.h5"), assets.origin("densenet")),
 )
 _RESIDUAL = _names(
     "conv2_block1_out conv2_block3_out conv3_block2_out conv3_block4_out "
@@ -192,24 +172,14 @@ RESNET50 = Backbone(
     cam_layers=_names("conv3_block4_out conv4_block6_out conv5_block3_out"),
     bgr=True,
     pretrained=partial(
-        _keras_weights, "ResNet-50", "resnet/resnet50", "4d473c1dd8becc155b73f8504c6f6626"
+        _from_keras, "ResNet-50", "resnet/resnet50", "4d473c1dd8becc155b73f8504c6f6626"
     ),
 )
 BACKBONES: dict[str, Backbone] = {b.name: b for b in (INCEPTIONV3, DENSENET121, RESNET50)}
 
 
 def get_backbone(name: str | Backbone) -> Backbone:
-    """Return the backbone of this name (or the backbone itself).
-
-    Parameters
-    ----------
-    name : str or Backbone
-        Key of `BACKBONES`, to which users may add their own.
-
-    Returns
-    -------
-    Backbone
-    """
+    """Return the backbone of this name (or the backbone itself)."""
     if isinstance(name, Backbone):
         return name
     if name not in BACKBONES:
@@ -223,7 +193,7 @@ def choose_backbone(requested: str = "auto") -> str:
     Parameters
     ----------
     requested : str
-        Name of a backbone, or ``auto``: InceptionV3 where its weights are available, otherwise
+        Key of `BACKBONES`, or ``auto``: InceptionV3 where its weights are available, otherwise
         DenseNet-121, with a printed sentence on how to get InceptionV3.
 
     Returns

@@ -1,4 +1,4 @@
-"""Checkpoints of any origin: Keras 2 and 3, weights and whole models, nested backbones."""
+"""Classifiers as flat graphs: heads, and checkpoints of Keras 2 and 3 with nested backbones."""
 
 import itertools
 import tempfile
@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from utils.networks.backbones import Backbone, first_line
-from utils.networks.heads import add_head, tumor_logit
 
 # Class names, or how they start: layers without effect in inference, and layers that may precede a
 # backbone's first convolution without changing the range of the values.
@@ -18,19 +17,51 @@ _TRAINING_ONLY = ("Random", "Dropout", "SpatialDropout", "GaussianNoise", "Gauss
 _TRANSPARENT = ("InputLayer", "ZeroPadding2D", "Identity", "Resizing", "CenterCrop", "GetItem")
 
 
-def flatten(network: keras.Model) -> keras.Model:
-    """Copy a model with nested models into one flat graph with the same outputs.
+def add_head(network: keras.Model, units: int = 1) -> keras.Model:
+    """Add global average pooling and a sigmoid unit, or several softmax units; share the layers."""
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(network.outputs[0])
+    activation = "sigmoid" if units == 1 else "softmax"
+    head = keras.layers.Dense(units, activation=activation, name="tumor")
+    return keras.Model(network.inputs[0], head(pooled))
 
-    Transfer learning as in Keras' guide leaves the backbone as a single layer, whose inner
-    activations are not connected to the model's input; in the copy they are. Layers that act in
-    training only are left out; a name that occurs twice is put behind that of its model.
+
+def tumor_logit(network: keras.Model):
+    """Find the log-odds of tumor in a classifier's graph, before the saturating activation.
+
+    One unit ``z`` is read as a sigmoid's (also under a softmax, which is constant for one unit);
+    of two units, normal and tumor, the log-odds are ``z[1] - z[0]``, for a softmax exactly. Heads
+    without activation are read as logits.
     """
-    inputs = getattr(network, "inputs", None) or []
-    if len(inputs) != 1:
+    output = network.outputs[0]
+    if len(output.shape) != 2 or output.shape[-1] not in (1, 2):
         raise ValueError(
-            f"network is a {type(network).__name__} with {len(inputs)} inputs; expected a "
-            "functional or Sequential Keras model with one image input."
+            f"the network's output has the shape {tuple(output.shape)}; expected a head of one or "
+            "two units. Networks that are not finetuned have none: finetune first, or give a path. "
+            "From more classes, save a network with one output, one class against the rest."
         )
+    last = network.operations[-1]
+    while type(last).__name__ in ("Activation", "Softmax", "Sigmoid", "Identity", "Dropout"):
+        output = last.input
+        last = next(op for op in network.operations if op.output is output)
+    dense = isinstance(last, keras.layers.Dense)
+    activation = keras.activations.serialize(last.activation) if dense else None
+    if activation not in ("sigmoid", "softmax", "linear"):
+        raise ValueError(
+            f"the network ends in {type(last).__name__} {last.name!r}; expected a Dense layer with "
+            "a sigmoid, a softmax or no activation."
+        )
+    if activation != "linear":
+        output = keras.ops.matmul(last.input, last.kernel)
+        output = output + last.bias if last.use_bias else output
+    return output[:, 0] if output.shape[-1] == 1 else output[:, 1] - output[:, 0]
+
+
+def flatten(network: keras.Model) -> keras.Model:
+    """Copy a model with nested models, as transfer learning leaves them, into one flat graph.
+
+    Layers that act in training only are left out; a name that occurs twice is put behind that of
+    its model.
+    """
     copies: dict[int, tuple[keras.Operation, keras.Operation]] = {}
     flat = _replay(network, None, copies)[0]
     for original, copy in copies.values():
@@ -48,11 +79,11 @@ def set_layer_weights(layer: keras.Layer, weights: list[np.ndarray]) -> None:
 
 def _replay(network: keras.Model, image: keras.KerasTensor | None, copies: dict):
     """Copy a network on a tensor or a new input; return it and what its last layer computes."""
-    outputs = getattr(network, "outputs", None) or []
-    if image is not None and len(outputs) != 1:
+    inputs, outputs = (getattr(network, name, None) or [] for name in ("inputs", "outputs"))
+    if len(inputs) != 1 or (image is not None and len(outputs) != 1):
         raise ValueError(
-            f"the nested network {network.name!r} has {len(outputs)} outputs; expected one, of a "
-            "functional or Sequential Keras model."
+            f"{network.name} is a network with {len(inputs)} inputs and {len(outputs)} outputs; "
+            "expected a functional or Sequential model of one image, nested ones with one output."
         )
     output = image
 
@@ -77,7 +108,7 @@ def _replay(network: keras.Model, image: keras.KerasTensor | None, copies: dict)
         return output
 
     # A model of the same input and outputs makes a graph of a Sequential, too.
-    functional = keras.Model(network.inputs[0], outputs if len(outputs) > 1 else outputs[0])
+    functional = keras.Model(inputs[0], outputs if len(outputs) > 1 else outputs[0])
     copy = keras.models.clone_model(
         functional, input_tensors=image, clone_function=clone, call_function=call
     )
@@ -86,16 +117,14 @@ def _replay(network: keras.Model, image: keras.KerasTensor | None, copies: dict)
 
 def read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]:
     """Read a classifier of this backbone as one flat graph, and whether it preprocesses."""
-    if path.suffix not in (".keras", ".h5", ".hdf5"):
-        raise ValueError(f"{path} ends in {path.suffix!r}; expected .keras, .weights.h5 or .h5.")
     if path.suffix == ".keras" or _is_whole_model(path):
         try:
             network = flatten(keras.models.load_model(path, compile=False))
-        except (TypeError, KeyError, AttributeError, OSError) as error:
-            raise ValueError(
-                f"{path} cannot be read as a Keras model ({first_line(error)}): give its weights."
-            ) from error
-        _check_channels(network, path, backbone)
+            if _channels(network, backbone) != _channels(backbone.build(), backbone):
+                raise ValueError("its layers have other numbers of channels")
+        except (TypeError, KeyError, AttributeError, OSError, ValueError) as error:
+            reason = f"Keras model of {backbone.title} ({first_line(error)})"
+            raise ValueError(f"{path} cannot be read as a {reason}: give its weights.") from error
     else:
         network = add_head(backbone.build(), _head_units(path, backbone))
         load_weights_file(network, path, backbone)
@@ -109,19 +138,8 @@ def read_checkpoint(path: Path, backbone: Backbone) -> tuple[keras.Model, bool]:
     return network, preprocesses
 
 
-def _check_channels(network: keras.Model, path: Path, backbone: Backbone) -> None:
-    """Raise ValueError unless the analysis layers of a foreign model have the right channels."""
-    reference = backbone.build()
-    for name in backbone.layers:
-        expected = backbone.layer(reference, name).output.shape[-1]
-        try:
-            channels = backbone.layer(network, name).output.shape[-1]
-        except ValueError:
-            channels = "no"
-        if channels != expected:
-            raise ValueError(
-                f"{path} is not a {backbone.title}: {name} has {channels} channels, not {expected}."
-            )
+def _channels(network: keras.Model, backbone: Backbone) -> dict[str, int]:
+    return {name: backbone.layer(network, name).output.shape[-1] for name in backbone.layers}
 
 
 def load_weights_file(network: keras.Model, path: Path, backbone: Backbone) -> None:
@@ -154,21 +172,20 @@ def _flat_copy(path: Path, folder: Path) -> Path:
 
 def _is_whole_model(path: Path) -> bool:
     """Whether to read a file's architecture: not that of Keras 2, unless it has nested models."""
-    try:
-        with h5py.File(path) as file:
-            if "model_config" not in file.attrs:
-                return False
-            nested = len(file["model_weights"].attrs["layer_names"]) < 20
-            version = file.attrs.get("keras_version", "3")
-    except OSError as error:
-        raise ValueError(f"{path} is not an HDF5 file: {first_line(error)}.") from error
+    if not h5py.is_hdf5(path):
+        raise ValueError(f"{path} is not an HDF5 file; expected .keras, .weights.h5 or .h5.")
+    with h5py.File(path) as file:
+        if "model_config" not in file.attrs:
+            return False
+        nested = len(file["model_weights"].attrs["layer_names"]) < 20
+        version = file.attrs.get("keras_version", "3")
     version = version.decode() if isinstance(version, bytes) else version
     return nested or not version.startswith(("1", "2"))
 
 
 def _head_units(path: Path, backbone: Backbone) -> int:
     """Read the width of the only matrix in a weights file, which is the head's kernel."""
-    items: list[h5py.Group | h5py.Dataset] = []
+    items = []
     with h5py.File(path) as file:
         file.get("model_weights", file).visititems(lambda _, item: items.append(item))
         matrices = [item.shape for item in items if len(getattr(item, "shape", ())) == 2]

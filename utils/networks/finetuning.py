@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from filelock import FileLock
 from sklearn.linear_model import LogisticRegression
@@ -15,10 +16,9 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from utils.files import file_sha256, whole_file
 from utils.networks.backbones import Backbone, get_backbone
-from utils.networks.features import layer_features
-from utils.networks.heads import add_head
-from utils.networks.model import Model
-from utils.networks.weights import MODELS_FOLDER, finetuned_paths, load_model, make_deterministic
+from utils.networks.checkpoints import add_head
+from utils.networks.model import Model, layer_features
+from utils.networks.weights import MODELS, finetuned_paths, load_finetuned, load_model
 from utils.patches import PatchSet, load_sample
 from utils.patches.images import change_stains
 from utils.progress import progress_bar
@@ -41,8 +41,7 @@ def load_networks(
 
     Returns
     -------
-    dict of str to Model
-        ``pretrained``, ``finetuned``, ``random``, ``random 2`` and so on.
+    dict of Model, by ``pretrained``, ``finetuned``, ``random``, ``random 2`` and so on
     """
     made = finetuned == "finetuned"
     networks = {
@@ -63,8 +62,7 @@ def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
     Parameters
     ----------
     patches : PatchSet
-    probability : array, (N,)
-        Probability of tumor, from `Model.predict`.
+    probability : array, (N,), of tumor
 
     Returns
     -------
@@ -73,30 +71,22 @@ def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
         0.5) over all patches; ``by_source`` and ``by_group`` the same for each.
     """
 
-    def scores(chosen: np.ndarray) -> dict:
-        truth, score = patches.labels[chosen], probability[chosen]
-        both = len(np.unique(truth)) == 2
-        return {
-            "patches": len(truth),
-            "auc": round(float(roc_auc_score(truth, score)), 4) if both else None,
-            "accuracy": round(float(accuracy_score(truth, score > 0.5)), 4),
-        }
+    def scores(rows: pd.DataFrame) -> dict:
+        truth, score = rows["label"], rows["probability"]
+        auc = round(float(roc_auc_score(truth, score)), 4) if truth.nunique() == 2 else None
+        accuracy = round(float(accuracy_score(truth, score > 0.5)), 4)
+        return {"patches": len(rows), "auc": auc, "accuracy": accuracy}
 
-    sources = np.array([group.split("/")[0] for group in patches.groups])
-    return {
-        **scores(np.ones(len(patches), bool)),
-        "by_source": {str(s): scores(sources == s) for s in np.unique(sources)},
-        "by_group": {str(g): scores(patches.groups == g) for g in np.unique(patches.groups)},
-    }
+    table = pd.DataFrame({"label": patches.labels, "probability": probability})
+    groups = pd.Series(patches.groups)
+    result = scores(table)
+    for name, keys in (("by_source", groups.str.split("/").str[0]), ("by_group", groups)):
+        result[name] = {str(key): scores(rows) for key, rows in table.groupby(keys)}
+    return result
 
 
 def finetuned_model(
-    backbone: str | Backbone,
-    patches: PatchSet | None = None,
-    *,
-    folder: Path = MODELS_FOLDER,
-    seed: int = 0,
-    **options,
+    backbone: str | Backbone, patches: PatchSet | None = None, *, folder: Path = MODELS, **options
 ) -> tuple[Model, dict]:
     """Return the finetuned network and its manifest, training it if there is none yet.
 
@@ -105,12 +95,8 @@ def finetuned_model(
     backbone : str or Backbone
     patches : PatchSet, optional
         The data, a third of which is held out; by default the bundled sample.
-    folder : Path
-        Folder of the checkpoint and its manifest.
-    seed : int
-        Seed of the split and of the training.
-    **options
-        Options of the training: epochs, batch_size, learning_rate, stain_jitter.
+    folder : Path, of the checkpoint and its manifest
+    **options : epochs, batch_size, learning_rate, stain_jitter and seed of the training
 
     Returns
     -------
@@ -118,7 +104,7 @@ def finetuned_model(
     manifest : dict
         What was trained on what, the held-out groups and metrics.
     """
-    backbone = get_backbone(backbone)
+    backbone, options = get_backbone(backbone), {**finetune.__kwdefaults__, **options}
     weights_path, manifest_path = finetuned_paths(backbone, folder)
     weights_path.parent.mkdir(parents=True, exist_ok=True)
     patches = load_sample() if patches is None else patches
@@ -127,12 +113,12 @@ def finetuned_model(
         "backbone": backbone.name,
         "data_sha256": patches.sha256,
         "pretrained_sha256": pretrained.sha256,
-        "options": {**finetune.__kwdefaults__, **options, "seed": seed},
+        "options": options,
     }
     with FileLock(f"{weights_path}.lock"):
         if not (manifest_path.exists() and weights_path.exists()):
-            train, test = patches.split(seed=seed)
-            model = finetune(pretrained, train, seed=seed, **options)
+            train, test = patches.split(seed=options["seed"])
+            model = finetune(pretrained, train, **options)
             with whole_file(weights_path) as scratch:
                 model.network.save_weights(scratch)
             manifest = {
@@ -147,13 +133,13 @@ def finetuned_model(
             with whole_file(manifest_path) as scratch:
                 scratch.write_text(json.dumps(manifest, indent=1) + "\n")
     manifest = json.loads(manifest_path.read_text())
-    for key, value in identity.items():
-        if manifest.get(key) != value:
-            raise ValueError(
-                f"{manifest_path} was made with {key} = {manifest.get(key)}, not {value}: remove "
-                "it to finetune again, or give another folder."
-            )
-    return load_model("finetuned", backbone, folder=folder), manifest
+    if other := [key for key, value in identity.items() if manifest.get(key) != value]:
+        made, wanted = ({key: values.get(key) for key in other} for values in (manifest, identity))
+        raise ValueError(
+            f"{manifest_path} was made with {made}, not {wanted}: remove it to finetune again, or "
+            "give another folder."
+        )
+    return load_finetuned(backbone, folder), manifest
 
 
 def held_out_patches(
@@ -170,10 +156,8 @@ def held_out_patches(
 
     Returns
     -------
-    held_out : PatchSet
-        Patches of the held-out groups; all patches where no manifest names any.
-    rest : PatchSet or None
-        The others, if the manifest names held-out groups.
+    held_out, rest : PatchSet
+        Patches of the held-out groups and the others; all and None if no manifest names any.
     """
     path = Path(str(weights).removesuffix(".weights.h5") + ".json")
     if weights == "finetuned":
@@ -183,6 +167,41 @@ def held_out_patches(
     if not held_out.any():
         return patches, None
     return patches.select(held_out), patches.select(~held_out)
+
+
+def linear_probe(model: Model, patches: PatchSet) -> Model:
+    """Put a linear head on a network's pooled last features and train only that head.
+
+    Logistic regression with class weights, on standardised features (see `steady_scaler`).
+
+    Parameters
+    ----------
+    model : Model
+        Network without a head; it is not changed.
+    patches : PatchSet
+
+    Returns
+    -------
+    Model, with one sigmoid unit and else the weights of `model`
+    """
+    last = model.network.layers[-1].name
+    features = layer_features(model, patches.images, layers=[last])[last].astype(np.float64)
+    scaler = steady_scaler(features)
+    regression = LogisticRegression(class_weight="balanced", max_iter=1000)
+    regression.fit(scaler.transform(features), patches.labels)
+    kernel = regression.coef_[0] / scaler.scale_
+    bias = regression.intercept_ - kernel @ scaler.mean_
+    network = add_head(model.network)
+    network.get_layer("tumor").set_weights([kernel[:, None], bias])
+    head = hashlib.sha256(model.sha256.encode() + kernel.tobytes() + bias.tobytes()).hexdigest()
+    origin = f"{model.origin}, under a linear head fitted to {patches.name}"
+    return replace(model, network=network, origin=origin, sha256=head if model.sha256 else "")
+
+
+def make_deterministic(seed: int = 0) -> None:
+    """Seed Python, NumPy and TensorFlow, and let TensorFlow use deterministic kernels only."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
 
 
 def finetune(
@@ -200,15 +219,14 @@ def finetune(
     Batch normalisation keeps the pretrained statistics: in so few steps the moving averages could
     not follow the weights. `stain_jitter` is the deviation of the factor on each stain's density.
     """
-    _check_classes(patches)
     model.check_images(patches.images)
-    height, width = patches.images.shape[1:3]
-    if height != width:
-        raise ValueError(f"patches are {height} x {width} pixels; finetuning takes square ones.")
+    counts, (height, width) = np.bincount(patches.labels, minlength=2), patches.images.shape[1:3]
+    if len(counts) != 2 or not counts.all() or height != width:
+        raise ValueError(f"{patches}: expected square patches, some normal and some tumor.")
     make_deterministic(seed)
     network = add_head(model.copy().network)
     trained = replace(model, network=network, weights="finetuned", origin="", sha256="")
-    step = _training_step(trained, np.bincount(patches.labels), learning_rate)
+    step = _training_step(trained, counts, learning_rate)
     generator = np.random.default_rng(seed)
     starts = range(0, len(patches), batch_size)
     with progress_bar(total=epochs * len(starts), desc=f"finetune {model.backbone.title}") as bar:
@@ -216,19 +234,13 @@ def finetune(
             order = generator.permutation(len(patches))
             for start in starts:
                 batch = order[start : start + batch_size]
-                images = augment(patches.images[batch], generator, stain_jitter=stain_jitter)
+                images = augment(patches.images[batch], generator, stain_jitter)
                 loss = step(model.preprocess(images), patches.labels[batch]).numpy()
                 if not np.isfinite(loss):
                     raise ValueError(f"the loss is {loss} at step {bar.n}: lower {learning_rate=}.")
                 bar.set_postfix(loss=f"{loss:.3f}")
                 bar.update()
     return trained
-
-
-def _check_classes(patches: PatchSet) -> None:
-    counts = np.bincount(patches.labels, minlength=2).tolist()
-    if len(counts) != 2 or 0 in counts:
-        raise ValueError(f"patches have {counts} of each class; expected some of normal and tumor.")
 
 
 def _training_step(model: Model, counts: np.ndarray, learning_rate: float) -> Callable:
@@ -252,49 +264,14 @@ def _training_step(model: Model, counts: np.ndarray, learning_rate: float) -> Ca
     return step
 
 
-def augment(
-    images: np.ndarray, generator: np.random.Generator, *, stain_jitter: float = 0.05
-) -> np.ndarray:
+def augment(images: np.ndarray, generator: np.random.Generator, stain_jitter: float) -> np.ndarray:
     """Rotate, mirror and restain square patches at random (tissue has no preferred orientation)."""
     turned = []
     for image in images:
         image = np.rot90(image, generator.integers(4))
         turned.append(image[:, ::-1] if generator.integers(2) else image)
-    images = np.stack(turned)
     if stain_jitter == 0:
-        return images
+        return np.stack(turned)
     factor = generator.normal(1, stain_jitter, (len(images), 1, 1, 3))
     shift = generator.normal(0, stain_jitter / 10, factor.shape)  # densities are a few tenths
-    return change_stains(images, factor, shift)
-
-
-def linear_probe(model: Model, patches: PatchSet) -> Model:
-    """Put a linear head on a network's pooled last features and train only that head.
-
-    Logistic regression with class weights, on standardised features (see `steady_scaler`).
-
-    Parameters
-    ----------
-    model : Model
-        Network without a head; it is not changed.
-    patches : PatchSet
-        Training patches of two classes.
-
-    Returns
-    -------
-    Model
-        With one sigmoid unit; the other weights are those of `model`.
-    """
-    _check_classes(patches)
-    last = model.network.layers[-1].name
-    features = layer_features(model, patches.images, layers=[last])[last].astype(np.float64)
-    scaler = steady_scaler(features)
-    regression = LogisticRegression(class_weight="balanced", max_iter=1000)
-    regression.fit(scaler.transform(features), patches.labels)
-    kernel = regression.coef_[0] / scaler.scale_
-    bias = regression.intercept_ - kernel @ scaler.mean_
-    network = add_head(model.network)
-    network.get_layer("tumor").set_weights([kernel[:, None], bias])
-    head = hashlib.sha256(model.sha256.encode() + kernel.tobytes() + bias.tobytes()).hexdigest()
-    origin = f"{model.origin}, under a linear head fitted to {patches.name}"
-    return replace(model, network=network, origin=origin, sha256=head if model.sha256 else "")
+    return change_stains(np.stack(turned), factor, shift)

@@ -1,78 +1,58 @@
-"""A network with its weights, architecture and provenance."""
+"""A network with its weights, architecture and provenance, and its features."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from utils.networks.backbones import Backbone
-from utils.networks.checkpoints import set_layer_weights
-from utils.networks.heads import tumor_logit
+from utils.networks.checkpoints import flatten, tumor_logit
 from utils.patches.images import check_rgb
 from utils.progress import progress_bar
 
 INPUT = "input"  # in place of a layer's name: the preprocessed image itself
-_RANGE_CHUNK = 256  # images read at once to see whether they are scaled to [0, 1]
-
 Tensors = dict[str, tf.Tensor]
+Features = dict[str, np.ndarray]
+
+_mean = partial(tf.reduce_mean, axis=(1, 2))  # over positions
+_sum = partial(tf.reduce_sum, axis=(1, 2))
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network with its weights, architecture and provenance.
+    """A network with its weights, architecture and provenance."""
 
-    Attributes
-    ----------
-    network : keras.Model
-        One flat graph from preprocessed images ``(N, H, W, 3)`` to the last feature map
-        (``random``, ``shuffled``, ``pretrained``) or to the head's output (``finetuned``).
-    backbone : Backbone
-        The architecture.
-    weights : str
-        ``random``, ``shuffled``, ``pretrained``, ``finetuned`` or the path that was given.
-    origin : str
-        Where the weights come from, for provenance.
-    sha256 : str
-        Hash of the weights' file, or of the values of random or shuffled weights.
-    preprocesses : bool
-        Whether the network maps [0, 255] to its range by itself.
-    """
-
+    # One flat graph from preprocessed images (N, H, W, 3) to the head's output if the network is
+    # finetuned, else to the last feature map.
     network: keras.Model
     backbone: Backbone
-    weights: str
-    origin: str
-    sha256: str
-    preprocesses: bool = False
+    weights: str  # "random", "shuffled", "pretrained", "finetuned" or the path that was given
+    origin: str  # where the weights come from, for provenance
+    sha256: str  # of the weights' file, or of the values of random or shuffled weights
+    preprocesses: bool = False  # whether the network maps [0, 255] to its range by itself
+    _compiled: dict = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def identity(self) -> tuple:
         """Key that identifies this network among all others."""
         if not self.sha256:
-            raise TypeError(
-                f"the weights of {self.title} have no hash, so this network cannot be identified: "
-                "load it by load_model."
-            )
+            raise TypeError(f"the weights of {self.title} have no hash: load it by load_model.")
         return self.backbone.name, self.weights, self.sha256, self.preprocesses
 
     @property
     def title(self) -> str:
         """Name for figures: "finetuned InceptionV3", or "InceptionV3 (file.h5)" for a path."""
-        path = Path(self.weights)
-        if path.suffix:
-            return f"{self.backbone.title} ({path.name})"
-        return f"{self.weights} {self.backbone.title}"
+        architecture, path = self.backbone.title, Path(self.weights)
+        return f"{architecture} ({path.name})" if path.suffix else f"{self.weights} {architecture}"
 
     def copy(self) -> "Model":
         """Return a model whose weights can be changed without changing this one's."""
-        network = keras.models.clone_model(self.network)
-        for layer, original in zip(network.layers, self.network.layers, strict=True):
-            set_layer_weights(layer, original.get_weights())
-        return replace(self, network=network)
+        return replace(self, network=flatten(self.network))
 
     def layer(self, name: str) -> keras.Layer:
         """Return the Keras layer of an analysis layer (or of Keras' own name)."""
@@ -80,9 +60,9 @@ class Model:
 
     def preprocess(self, images):
         """Map RGB images in [0, 255] to what `network` takes, as float32."""
-        if self.preprocesses:
-            return images.astype(np.float32) if isinstance(images, np.ndarray) else images
-        return self.backbone.preprocess(images)
+        if isinstance(images, np.ndarray):
+            images = images.astype(np.float32)
+        return images if self.preprocesses else self.backbone.preprocess(images)
 
     @cached_property
     def logit(self):
@@ -90,12 +70,7 @@ class Model:
         return tumor_logit(self.network)
 
     def submodel(self, layers: Sequence[str], *, logit: bool = False) -> keras.Model:
-        """Cut the network: from preprocessed images to a dict of activations by layer name.
-
-        It shares its weights with `network`. The log-odds of tumor have the key ``"logit"``.
-        """
-        if isinstance(layers, str):
-            raise ValueError(f"layers is the string {layers!r}; expected a list of names.")
+        """Cut the network, sharing its weights: images to activations by layer, and ``logit``."""
         outputs = {name: self.layer(name).output for name in layers}
         if logit:
             outputs["logit"] = self.logit
@@ -120,10 +95,6 @@ class Model:
             return activations, tape.gradient(value, activations), outputs["logit"]
 
         return forward_and_backward
-
-    @cached_property
-    def _compiled(self) -> dict[Hashable, Callable]:
-        return {}
 
     def map(
         self,
@@ -154,7 +125,7 @@ class Model:
     def predict(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
         """Compute the probability of tumor, ``(N,)``, of RGB patches ``(N, H, W, 3)``, uint8."""
         logits = self.map(_logit, images=images, batch_size=batch_size, description="predict")
-        return keras.ops.convert_to_numpy(keras.ops.sigmoid(np.concatenate(list(logits))))
+        return tf.sigmoid(np.concatenate(list(logits))).numpy()
 
     def check_spatial(self, layers: Sequence[str]) -> None:
         """Raise ValueError unless these layers exist and have activations ``(N, H, W, C)``."""
@@ -166,18 +137,91 @@ class Model:
     def check_images(self, images: np.ndarray) -> None:
         """Raise ValueError unless `images` is what this network takes; read as few as possible."""
         check_rgb(images)
-        height, width = images.shape[1:3]
-        size = f"images are {height} x {width} pixels, but"
-        fixed, smallest = self.network.input_shape[1:3], self.backbone.minimum_size
-        if None not in fixed and (height, width) != fixed:
-            raise ValueError(f"{size} this network was built for {fixed[0]} x {fixed[1]}.")
-        if min(height, width) < smallest:
-            raise ValueError(f"{size} {self.backbone.title} needs at least {smallest}.")
-        chunks = (images[i : i + _RANGE_CHUNK] for i in range(0, len(images), _RANGE_CHUNK))
-        if not any(np.max(chunk) > 1 for chunk in chunks):
+        size, fixed = tuple(images.shape[1:3]), self.network.input_shape[1:3]
+        needed = f"at least {self.backbone.minimum_size}" if None in fixed else str(fixed)
+        if min(size) < self.backbone.minimum_size or (None not in fixed and size != fixed):
+            title = self.backbone.title
+            raise ValueError(f"images have {size} pixels, but this {title} needs {needed}.")
+        chunks = (images[start : start + 256] for start in range(0, len(images), 256))
+        if not any(chunk.max() > 1 for chunk in chunks):
             raise ValueError("no image value is over 1; expected uint8 RGB patches, 0 to 255.")
 
 
 def _logit(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:
     network = model.submodel([], logit=True)
     return lambda batch: network(batch, training=False)["logit"]
+
+
+def layer_features(
+    model: Model, images: np.ndarray, *, layers: Sequence[str] | None = None
+) -> Features:
+    """Average every channel of every layer over the patch, in one forward pass.
+
+    Parameters
+    ----------
+    model : Model
+    images : array, (N, H, W, 3), uint8, which may be memory-mapped
+    layers : sequence of str, optional
+        By default all analysis layers of the backbone.
+
+    Returns
+    -------
+    dict of array, (N, C), float32, by layer
+    """
+    return _by_batch(_features, model, images, layers)
+
+
+def layer_features_and_gradients(
+    model: Model, images: np.ndarray, *, layers: Sequence[str] | None = None
+) -> tuple[Features, Features]:
+    """Compute `layer_features`, and the logit's derivative with respect to each, in one pass.
+
+    Parameters
+    ----------
+    model, images, layers
+        As in `layer_features`; the model has a head.
+
+    Returns
+    -------
+    features, gradients : dict of str to array, (N, C), float32
+        A gradient is the derivative of the log-odds of tumor with respect to adding to a channel
+        everywhere: the sum over positions.
+    """
+    return _by_batch(_features_and_gradients, model, images, layers)
+
+
+def constant_share(features: Mapping[str, np.ndarray]) -> pd.Series:
+    """Compute the share, in [0, 1], of each layer's channels that are the same for every patch.
+
+    Parameters
+    ----------
+    features : mapping of array, (N, C), by layer
+
+    Returns
+    -------
+    Series, by layer
+    """
+    return pd.Series({layer: np.mean(np.ptp(x, axis=0) == 0) for layer, x in features.items()})
+
+
+def _by_batch(build, model, images, layers):
+    """Concatenate each array that the function made by `build` computes of the batches."""
+    layers = list(layers or model.backbone.layers)
+    model.check_spatial(layers)
+    batches = model.map(build, *layers, images=images, description=model.title)
+    return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
+
+
+def _features(model, *layers):
+    network = model.submodel(layers)
+    return lambda batch: tf.nest.map_structure(_mean, network(batch, training=False))
+
+
+def _features_and_gradients(model, *layers):
+    forward_and_backward = model.activations_and_gradients(layers)
+
+    def pool(batch):
+        activations, gradients, _ = forward_and_backward(batch)
+        return tf.nest.map_structure(_mean, activations), tf.nest.map_structure(_sum, gradients)
+
+    return pool

@@ -8,23 +8,17 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from utils.files import file_sha256
 from utils.networks.backbones import Backbone, WeightsUnavailable, get_backbone
-from utils.networks.checkpoints import load_weights_file, read_checkpoint
-from utils.networks.heads import add_head
+from utils.networks.checkpoints import add_head, load_weights_file, read_checkpoint
 from utils.networks.model import Model
 
-MODELS_FOLDER = Path(__file__).resolve().parent.parent.parent / "models"
+MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
 def load_model(
-    weights: str | Path = "pretrained",
-    backbone: str | Backbone = "inceptionv3",
-    *,
-    seed: int = 0,
-    folder: Path = MODELS_FOLDER,
+    weights: str | Path = "pretrained", backbone: str | Backbone = "inceptionv3", *, seed: int = 0
 ) -> Model:
     """Load a network.
 
@@ -36,29 +30,25 @@ def load_model(
         in ``models/``) or the path of a finetuned checkpoint: ``.keras``, ``.weights.h5``, or an
         ``.h5`` of Keras 2 (weights or whole model), in which a backbone may be nested as a layer.
     backbone : str or Backbone
-        Key of `BACKBONES`.
     seed : int
         Seed of ``random`` and ``shuffled``.
-    folder : Path
-        Folder of ``finetuned``.
 
     Returns
     -------
     Model
     """
-    backbone = get_backbone(backbone)
+    backbone, path = get_backbone(backbone), Path(weights)
     if weights == "random":
         model = Model(backbone.build(), backbone, "random", f"Glorot uniform, seed {seed}", "")
         return _change_layers(model, randomise, seed)
     if weights == "shuffled":
-        model = _pretrained(backbone)
+        model = _load_pretrained(backbone)
         origin = f"{model.origin}, kernels shuffled, seed {seed}"
         return _change_layers(replace(model, weights="shuffled", origin=origin), _shuffle, seed)
     if weights == "pretrained":
-        return _pretrained(backbone)
+        return _load_pretrained(backbone)
     if weights == "finetuned":
-        return _finetuned(backbone, folder)
-    path = Path(weights)
+        return load_finetuned(backbone)
     if not path.exists():
         raise FileNotFoundError(
             f"weights is {str(weights)!r}: expected 'random', 'shuffled', 'pretrained', "
@@ -68,21 +58,37 @@ def load_model(
     return Model(network, backbone, str(weights), path.name, file_sha256(path), preprocesses)
 
 
-def make_deterministic(seed: int = 0) -> None:
-    """Seed Python, NumPy and TensorFlow, and let TensorFlow use deterministic kernels only.
-
-    Parameters
-    ----------
-    seed : int
-    """
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-
-
-def finetuned_paths(backbone: str | Backbone, folder: Path = MODELS_FOLDER) -> tuple[Path, Path]:
+def finetuned_paths(backbone: str | Backbone, folder: Path = MODELS) -> tuple[Path, Path]:
     """Locate a finetuned checkpoint and its manifest."""
     stem = f"{get_backbone(backbone).name}_finetuned"
     return Path(folder) / f"{stem}.weights.h5", Path(folder) / f"{stem}.json"
+
+
+def load_finetuned(backbone: Backbone, folder: Path = MODELS) -> Model:
+    """Load the finetuned network whose checkpoint and manifest lie in this folder."""
+    path, manifest_path = finetuned_paths(backbone, folder)
+    if not (path.exists() and manifest_path.exists()):
+        raise WeightsUnavailable(
+            f"there is no finetuned {backbone.title} in {path.parent}: make one with 'python -m "
+            f"utils.networks finetune --backbone {backbone.name}' (some minutes), or give a path."
+        )
+    manifest, sha256 = json.loads(manifest_path.read_text()), file_sha256(path)
+    if sha256 != manifest["sha256"]:
+        raise WeightsUnavailable(
+            f"{path} has the hash {sha256[:12]}, but its manifest says {manifest['sha256'][:12]}: "
+            "remove both and finetune again."
+        )
+    network = add_head(backbone.build())
+    load_weights_file(network, path, backbone)
+    origin = f"finetuned on {manifest['data']['source']} from {manifest['pretrained_origin']}"
+    return Model(network, backbone, "finetuned", origin, sha256)
+
+
+def _load_pretrained(backbone: Backbone) -> Model:
+    path, origin = backbone.pretrained()
+    network = backbone.build()
+    load_weights_file(network, path, backbone)
+    return Model(network, backbone, "pretrained", origin, file_sha256(path))
 
 
 def randomise(layer: keras.Layer, seed: int) -> None:
@@ -115,34 +121,3 @@ def _change_layers(model: Model, change: Callable[[keras.Layer, int], None], see
         for variable in layer.trainable_variables:
             digest.update(variable.numpy().tobytes())
     return replace(model, sha256=digest.hexdigest())
-
-
-def _pretrained(backbone: Backbone) -> Model:
-    if backbone.pretrained is None:
-        raise WeightsUnavailable(
-            f"{backbone.title} has no source of pretrained weights: give its Backbone one "
-            "(pretrained=...), or load a checkpoint by its path."
-        )
-    path, origin = backbone.pretrained()
-    network = backbone.build()
-    load_weights_file(network, path, backbone)
-    return Model(network, backbone, "pretrained", origin, file_sha256(path))
-
-
-def _finetuned(backbone: Backbone, folder: Path) -> Model:
-    path, manifest_path = finetuned_paths(backbone, folder)
-    if not (path.exists() and manifest_path.exists()):
-        raise WeightsUnavailable(
-            f"there is no finetuned {backbone.title} in {path.parent}: make one with 'python -m "
-            f"utils.networks finetune --backbone {backbone.name}' (some minutes), or give a path."
-        )
-    manifest, digest = json.loads(manifest_path.read_text()), file_sha256(path)
-    if digest != manifest["sha256"]:
-        raise WeightsUnavailable(
-            f"{path} has the hash {digest[:12]}, but its manifest says "
-            f"{manifest['sha256'][:12]}: remove both and finetune again."
-        )
-    network = add_head(backbone.build())
-    load_weights_file(network, path, backbone)
-    origin = f"finetuned on {manifest['data']['source']} from {manifest['pretrained_origin']}"
-    return Model(network, backbone, "finetuned", origin, digest)

@@ -1,4 +1,4 @@
-"""Pixels: reading, checking and converting RGB images, and the stains that colour them.
+"""Pixels: RGB images, their stains and a table of their nuclei.
 
 Stains are separated by colour deconvolution (Ruifrok and Johnston 2001), by scikit-image.
 """
@@ -7,7 +7,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 from skimage.color import hed2rgb, rgb2hed
+from skimage.measure import regionprops_table
+from skimage.segmentation import clear_border
+
+from utils.patches.patchset import NEOPLASTIC, PatchSet
+from utils.progress import progress_bar
+
+_PROPERTIES = ("label", "area", "eccentricity", "intensity_mean")
+_NAMES = {"label": "nucleus", "intensity_mean-0": "haematoxylin", "intensity_mean-1": "neoplastic"}
+_COLUMNS = ["patch", "nucleus", "area", "eccentricity", "haematoxylin", "neoplastic", "whole"]
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -19,12 +29,11 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Convert images from [0, 1] to 0 to 255.
+    """Convert images from [0, 1], clipped, to 0 to 255; uint8 is returned unchanged.
 
     Parameters
     ----------
-    images : array, any shape, float in [0, 1] or uint8
-        Values outside are clipped; uint8 is returned unchanged.
+    images : array, any shape, float or uint8
 
     Returns
     -------
@@ -37,14 +46,12 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 def check_rgb(images: np.ndarray, name: str = "images") -> None:
     """Raise ValueError unless `images` are uint8 RGB ``(N, H, W, 3)``; no pixel is read."""
-    expected = "expected uint8 RGB patches of shape (N, H, W, 3) with values 0 to 255"
-    dtype = getattr(images, "dtype", type(images).__name__)
-    if dtype != np.uint8:
-        raise ValueError(f"{name} are {dtype}; {expected}: scale and convert them first.")
-    if len(images.shape) != 4 or images.shape[-1] != 3:
-        raise ValueError(f"{name} have the shape {tuple(images.shape)}; {expected}.")
-    if len(images) == 0:
-        raise ValueError(f"the set of {name} is empty; {expected}.")
+    dtype, shape = getattr(images, "dtype", type(images).__name__), np.shape(images)
+    if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or shape[0] == 0:
+        raise ValueError(
+            f"{name} are {dtype} of shape {shape}; expected uint8 RGB patches of shape "
+            "(N, H, W, 3), at least one, with values 0 to 255: scale and convert them first."
+        )
 
 
 def haematoxylin(images: np.ndarray) -> np.ndarray:
@@ -55,3 +62,22 @@ def haematoxylin(images: np.ndarray) -> np.ndarray:
 def change_stains(images: np.ndarray, factor: np.ndarray, shift: np.ndarray = 0) -> np.ndarray:
     """Scale and shift the densities of haematoxylin, eosin and residual (Tellez et al. 2018)."""
     return to_uint8(hed2rgb(rgb2hed(images) * factor + shift))
+
+
+def nuclei_table(patches: PatchSet) -> pd.DataFrame:
+    """Tabulate all nuclei of patches whose source has masks, one row per patch and nucleus.
+
+    Columns: ``patch`` (index), ``nucleus`` (number in the source), ``area`` (pixels, of the part in
+    the patch), ``eccentricity`` (0 for a circle), ``haematoxylin`` (mean density), ``neoplastic``
+    (share of its pixels of that type) and ``whole`` (whether the border does not cut it).
+    """
+    if patches.masks is None or patches.nuclei is None:
+        raise ValueError(f"{patches} has no masks of nuclei: measure its texture only.")
+    tables = []
+    for index in progress_bar(range(len(patches)), desc="nuclei", unit="patch"):
+        image, types, nuclei = (a[index] for a in (patches.images, patches.masks, patches.nuclei))
+        values = np.stack([haematoxylin(image), types == NEOPLASTIC], axis=-1)
+        table = pd.DataFrame(regionprops_table(nuclei, values, properties=_PROPERTIES))
+        whole = table["label"].isin(clear_border(nuclei).ravel())
+        tables.append(table.rename(columns=_NAMES).assign(patch=index, whole=whole))
+    return pd.concat(tables, ignore_index=True)[_COLUMNS]

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -10,46 +11,28 @@ from sklearn.model_selection import StratifiedGroupKFold
 CLASS_NAMES = ("normal", "tumor")
 NEOPLASTIC = 3  # in masks, beside background 0, connective 1 and inflammatory 2
 UNANNOTATED = 255
-_ARRAYS = ("images", "labels", "groups", "sources", "positions", "masks", "nuclei")
 
 
 @dataclass(frozen=True)
 class PatchSet:
-    """Labelled patches with their origin.
+    """Labelled patches with their origin; `N` of them, `H` x `W` pixels."""
 
-    Attributes
-    ----------
-    images : array, (N, H, W, 3), uint8
-        RGB.
-    labels : array, (N,), int64
-        Index into `class_names`.
-    groups, sources : array, (N,), str
-        Region or patient, never on both sides of a split; image, slide or node of each patch.
-    positions : array, (N, 2), int64
-        x and y of the upper left corner in the source, in pixels; -1 where unknown.
-    masks : array, (N, H, W), uint8, or None
-        Type of nucleus by pixel, see `NEOPLASTIC`; `UNANNOTATED` where the source has no masks.
-    nuclei : array, (N, H, W), int32, or None
-        Number of the nucleus by pixel, 0 outside of nuclei and where the source has no masks.
-    class_names : tuple of str
-    name, origin : str
-        Name of the collection; its source, for provenance, which by default is the name.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
-    sources: np.ndarray
+    images: np.ndarray  # (N, H, W, 3), uint8, RGB
+    labels: np.ndarray  # (N,), int64, index into `class_names`
+    groups: np.ndarray  # (N,), str, region or patient, never on both sides of a split
+    sources: np.ndarray  # (N,), str, image, slide or node
+    # (N, 2), int64, x and y of the upper left corner in the source, in pixels; -1 where unknown
     positions: np.ndarray
+    # (N, H, W), uint8, type of nucleus as `NEOPLASTIC`; `UNANNOTATED` where a source has no masks
     masks: np.ndarray | None = None
+    # (N, H, W), int32, number of the nucleus; 0 outside of nuclei and where a source has no masks
     nuclei: np.ndarray | None = None
-    class_names: tuple[str, ...] = CLASS_NAMES
     name: str = "patches"
-    origin: str = ""
+    origin: str = ""  # for provenance; by default the name
+    class_names: ClassVar[tuple[str, str]] = CLASS_NAMES
 
     def __post_init__(self):
-        if not self.origin:
-            object.__setattr__(self, "origin", self.name)
+        object.__setattr__(self, "origin", self.origin or self.name)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -70,9 +53,8 @@ class PatchSet:
 
     def select(self, chosen: np.ndarray) -> "PatchSet":
         """Return the patches at these indices, or where this boolean mask is true."""
-        chosen = np.asarray(chosen)
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        return replace(self, **{k: x[chosen] for k, x in arrays.items() if x is not None})
+        arrays = {name: x for name, x in vars(self).items() if hasattr(x, "shape")}
+        return replace(self, **{name: x[chosen] for name, x in arrays.items()})
 
     def sample(self, per_class: int | None, *, seed: int = 0) -> "PatchSet":
         """Draw at most `per_class` patches (or all) per class, evenly over groups, in order."""
@@ -84,29 +66,20 @@ class PatchSet:
 
     def split(self, *, folds: int = 3, seed: int = 0) -> tuple["PatchSet", "PatchSet"]:
         """Split into training and held-out patches (one fold of whole groups), without overlap."""
-        count = len(np.unique(self.groups))
-        if count < folds:
-            raise ValueError(
-                f"a split into {folds} folds needs as many groups, but this PatchSet has {count}: "
-                "give the regions or patients when reading it, or lower folds."
-            )
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         for train, test in splitter.split(self.images, self.labels, self.groups):
             sides = self.select(train), self.select(test)
             if all(len(np.unique(side.labels)) == len(self.class_names) for side in sides):
-                check_disjoint(*sides)
+                check_apart(*sides)
                 return sides
         raise ValueError(
-            f"no split of {count} groups into {folds} folds leaves every class on both sides: give "
-            "more groups of each class, or lower folds."
+            f"{self} has no split into {folds} folds with every class on both sides: give more "
+            "groups (regions or patients) of each class."
         )
 
 
-def check_disjoint(one: PatchSet, other: PatchSet) -> None:
-    """Raise ValueError if two sets share a group or have patches that overlap."""
-    shared = np.intersect1d(one.groups, other.groups)
-    if len(shared):
-        raise ValueError(f"the group {shared[0]!r} is on both sides of the split.")
+def check_apart(one: PatchSet, other: PatchSet) -> None:
+    """Raise ValueError if two sets have patches that overlap."""
     size = np.array(one.images.shape[2:0:-1])
     for source in np.intersect1d(one.sources, other.sources):
         positions, others = (x.positions[x.sources == source] for x in (one, other))

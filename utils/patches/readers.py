@@ -1,16 +1,14 @@
 """One call for every source of patches; a new kind of source is one more entry of `READERS`."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import h5py
 import numpy as np
+import pandas as pd
 
-from utils.patches.hdf5 import is_patchcamelyon, load_hdf5, load_patchcamelyon
-from utils.patches.images import read_image
+from utils.patches.images import check_rgb, read_image
 from utils.patches.patchset import CLASS_NAMES, PatchSet, draw_indices
 from utils.patches.sample import load_sample
 from utils.progress import progress_bar
@@ -18,29 +16,14 @@ from utils.progress import progress_bar
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
-def load_folder(
-    folder: str | Path,
-    *,
-    class_names: Sequence[str] = CLASS_NAMES,
-    group_pattern: str = r"^([^/]+)/",
-    patch_size: int | None = None,
-    per_class: int | None = None,
-    seed: int = 0,
-) -> PatchSet:
-    """Read a folder with one subfolder of images for each class.
+def load_folder(folder: str | Path, *, per_class: int | None = None, seed: int = 0) -> PatchSet:
+    """Read a folder ``folder/{normal,tumor}/<group>/...`` of images, PNG, JPEG, TIFF or BMP.
+
+    Images that lie directly in ``normal`` or ``tumor`` are one group.
 
     Parameters
     ----------
-    folder : str or Path
-        ``folder/<class>/...``, images as PNG, JPEG, TIFF or BMP at any depth.
-    class_names : sequence of str
-        Names of the subfolders: normal first, tumor second.
-    group_pattern : str
-        Regular expression, searched in the path below the class folder; its first group is the
-        patch's group. By default the first subfolder; images outside of any are one group.
-    patch_size : int, optional
-        Height and width, in pixels, to which patches are resized.
-    per_class, seed
+    folder, per_class, seed
         As in `load_patches`; patches that are not drawn are never read.
 
     Returns
@@ -48,45 +31,99 @@ def load_folder(
     PatchSet
     """
     folder = Path(folder)
-    files = [_image_files(folder, name, class_names) for name in class_names]
-    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files])
+    files = [_image_files(folder / name) for name in CLASS_NAMES]
+    labels = np.repeat([0, 1], [len(paths) for paths in files])
     chosen = draw_indices(labels, per_class, seed)
-    paths, labels = np.concatenate(files)[chosen], labels[chosen]
-    images, sources, groups = [], [], []
+    paths = np.concatenate(files)[chosen]
     bar = progress_bar(paths, desc=f"read {folder.name}", unit="image")
-    for path, label in zip(bar, labels, strict=True):
-        image = read_image(path)
-        if patch_size is not None:
-            image = cv2.resize(image, (patch_size, patch_size), interpolation=cv2.INTER_AREA)
-        images.append(image)
-        (height, width, _), expected = image.shape, images[0].shape
-        if image.shape != expected:
-            raise ValueError(
-                f"{path} is {height} x {width} pixels, but the images before it are "
-                f"{expected[0]} x {expected[1]}: give patch_size."
-            )
-        sources.append(path.relative_to(folder).as_posix())
-        match = re.search(group_pattern, sources[-1].removeprefix(f"{class_names[label]}/"))
-        groups.append(match.group(1) if match else folder.name)
-    positions = np.full((len(paths), 2), -1)
-    arrays = map(np.array, (images, labels, groups, sources, positions))
-    return PatchSet(*arrays, class_names=tuple(class_names), name=folder.name)
+    images = [read_image(path) for path in bar]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape != images[0].shape:
+            size, expected = image.shape[:2], images[0].shape[:2]
+            raise ValueError(f"{path} has {size} pixels, but {paths[0]} has {expected}: resize it.")
+    sources = [path.relative_to(folder) for path in paths]
+    groups = [path.parts[1] if len(path.parts) > 2 else folder.name for path in sources]
+    names = [path.as_posix() for path in sources]
+    arrays = map(np.array, (images, labels[chosen], groups, names, [(-1, -1)] * len(paths)))
+    return PatchSet(*arrays, name=folder.name)
 
 
-def _image_files(folder: Path, name: str, class_names: Sequence[str]) -> list[Path]:
-    files = sorted((folder / name).rglob("*"))
-    files = [path for path in files if path.suffix.lower() in _IMAGE_SUFFIXES]
-    if not files:
-        content = sorted(path.name for path in folder.glob("*")) or "nothing"
-        raise ValueError(
-            f"{folder / name} has no images ({', '.join(_IMAGE_SUFFIXES)}); {folder} holds "
-            f"{content}. Expected the subfolders {', '.join(class_names)}, or give class_names."
+def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) -> PatchSet:
+    """Read the paper's Camelyon layout: ``{tumor,normal}/level7/centre*/patient*/node*/patches``.
+
+    Beside ``patches``, ``(N, H, W, 3)`` uint8, a node may have ``locations``, ``(N, 2)``, x and y.
+    Groups are patients.
+
+    Parameters
+    ----------
+    path, per_class, seed
+        As in `load_patches`; patches that are not drawn are never read.
+
+    Returns
+    -------
+    PatchSet
+    """
+    path = Path(path)
+    with _open_hdf5(path) as file:
+        table = pd.concat(
+            pd.DataFrame({"label": label, "node": node.name, "row": range(len(node["patches"]))})
+            for label, name in enumerate(CLASS_NAMES)
+            for node in _nodes(file, f"{name}/level7")
         )
-    return files
+        table = table.iloc[draw_indices(table["label"].to_numpy(), per_class, seed)]
+        nodes = table.groupby("node", sort=False)["row"]
+        images, positions = [], []
+        for name, rows in progress_bar(nodes, desc=f"read {path.name}", unit="node"):
+            node, rows = file[name], rows.to_numpy()
+            images.append(node["patches"][rows])
+            unknown = np.full((len(rows), 2), -1)
+            positions.append(node["locations"][rows] if "locations" in node else unknown)
+    images, positions = np.concatenate(images), np.concatenate(positions).astype(np.int64)
+    sources = table["node"].str.split("/", n=3).str[-1]
+    groups = sources.str.rsplit("/", n=1).str[0]
+    arrays = table["label"].to_numpy(), groups.to_numpy(str), sources.to_numpy(str), positions
+    return PatchSet(images, *arrays, name=path.stem)
 
 
-@dataclass(frozen=True)
-class Reader:
+def load_patchcamelyon(
+    path: str | Path, *, per_class: int | None = None, seed: int = 0
+) -> PatchSet:
+    """Read PatchCamelyon: ``..._x.h5`` beside ``..._y.h5`` and perhaps ``..._meta.csv``.
+
+    They hold the datasets ``x``, ``(N, 96, 96, 3)`` uint8, and ``y``, 0 or 1, and the column
+    ``wsi``, the slides, which are the groups; without it all patches are one group.
+
+    Parameters
+    ----------
+    path, per_class, seed
+        As in `load_patches`; patches that are not drawn are never read.
+
+    Returns
+    -------
+    PatchSet
+    """
+    path = Path(path)
+    beside = str(path.with_suffix("")).removesuffix("x")
+    labels, metadata = Path(f"{beside}y{path.suffix}"), Path(f"{beside}meta.csv")
+    with _open_hdf5(path, "x") as image_file, _open_hdf5(labels, "y") as label_file:
+        x, y = image_file["x"], label_file["y"][:].reshape(-1).astype(int)
+        check_rgb(x, f"the patches of {path}")
+        if len(x) != len(y):
+            raise ValueError(f"{path} has {len(x)} patches, but {labels} has {len(y)} labels.")
+        chosen = draw_indices(y, per_class, seed)
+        images = x[chosen]
+    table = pd.DataFrame({"wsi": [path.stem] * len(y)})
+    if metadata.is_file():
+        table = pd.read_csv(metadata)
+        if "wsi" not in table or len(table) != len(y):
+            size = f"{len(table)} rows and the columns {list(table)}"
+            raise ValueError(f"{metadata} has {size}; expected {len(y)} rows and a column 'wsi'.")
+    table = table.reindex(columns=["wsi", "coord_x", "coord_y"], fill_value=-1).iloc[chosen]
+    groups = table.pop("wsi").astype(str).to_numpy(str)
+    return PatchSet(images, y[chosen], groups, groups, table.to_numpy(np.int64), name=path.stem)
+
+
+class Reader(NamedTuple):
     """A kind of source: its name in messages, whether a source is one, and how to load it."""
 
     name: str
@@ -94,21 +131,17 @@ class Reader:
     load: Callable[..., PatchSet]  # of the source, per_class and seed
 
 
-def _load_sample(_, *, per_class: int | None, seed: int, **options) -> PatchSet:
-    known = load_sample.__kwdefaults__
-    if unknown := sorted(set(options) - set(known)):
-        raise ValueError(
-            f"sample_options has {', '.join(unknown)}; the sample's options are "
-            f"{', '.join(known)} and per_class."
-        )
-    return load_sample(**options).sample(per_class, seed=seed)
+def _is_patchcamelyon(path: Path) -> bool:
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        return "x" in file
 
 
-# A source is loaded by the first that reads it.
+# A source other than the sample is loaded by the first that reads it.
 READERS = [
-    Reader("'sample'", lambda source: source == Path("sample"), _load_sample),
-    Reader("a folder with one subfolder per class", Path.is_dir, load_folder),
-    Reader("PatchCamelyon's HDF5 file ..._x.h5", is_patchcamelyon, load_patchcamelyon),
+    Reader("a folder with the subfolders normal and tumor", Path.is_dir, load_folder),
+    Reader("PatchCamelyon's HDF5 file ..._x.h5", _is_patchcamelyon, load_patchcamelyon),
     Reader("an HDF5 file in the paper's layout", h5py.is_hdf5, load_hdf5),
 ]
 
@@ -125,26 +158,58 @@ def load_patches(
     Parameters
     ----------
     source : str or Path
-        ``sample``, a folder with one subfolder per class, an HDF5 file in the paper's layout, or
-        PatchCamelyon's file ``..._x.h5``, with ``..._y.h5`` and perhaps ``..._meta.csv`` beside it.
+        ``sample``, or what `load_folder`, `load_hdf5` or `load_patchcamelyon` reads.
     per_class : int, optional
-        Maximum number of patches per class; by default all.
+        Maximum number of patches per class, drawn with `seed`; by default all.
     seed : int
-        Seed of the draw.
     sample_options : mapping, optional
-        Arguments of `load_sample`, and a ``per_class`` that takes precedence; only for ``sample``.
+        Arguments of `load_sample`, which take precedence; only for ``sample``.
 
     Returns
     -------
     PatchSet
     """
-    path = Path(source)
+    path, options = Path(source), {"per_class": per_class, "seed": seed}
+    if str(source) == "sample":
+        return load_sample(**{**options, **(sample_options or {})})
     for reader in READERS:
         if reader.reads(path):
-            options = {"per_class": per_class, "seed": seed}
-            if reader.load is _load_sample:
-                options |= sample_options or {}
             return reader.load(path, **options)
     error = ValueError if path.exists() else FileNotFoundError
-    expected = "; ".join(reader.name for reader in READERS)
+    expected = "; ".join(["'sample'", *(reader.name for reader in READERS)])
     raise error(f"{source} is not a source of patches, or does not exist; expected {expected}.")
+
+
+def _image_files(folder: Path) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES]
+    if not files:
+        raise ValueError(f"{folder} has no images; expected {', '.join(_IMAGE_SUFFIXES)} in it.")
+    return sorted(files)
+
+
+def _nodes(file: h5py.File, root: str) -> list[h5py.Group]:
+    """Groups below `root` that hold patches, in the order of their names."""
+    names: list[str] = []
+    file.visit(names.append)
+    names = [name for name in names if name.startswith(f"{root}/") and name.endswith("/patches")]
+    nodes = [file[name].parent for name in names if len(file[name])]
+    if not nodes:
+        layout = f"{root}/centre*/patient*/node*/patches, the paper's layout"
+        raise ValueError(f"{file.filename} has no {layout}; it holds {list(file)[:8]}.")
+    for node in nodes:
+        check_rgb(node["patches"], f"the patches of {file.filename}{node.name}")
+        locations, expected = node.get("locations"), (len(node["patches"]), 2)
+        if locations is not None and locations.shape != expected:
+            name = f"{file.filename}{locations.name}"
+            raise ValueError(f"{name} has the shape {locations.shape}; expected {expected}.")
+    return nodes
+
+
+def _open_hdf5(path: Path, dataset: str | None = None) -> h5py.File:
+    if not h5py.is_hdf5(path):
+        error = ValueError if path.exists() else FileNotFoundError
+        raise error(f"{path} does not exist or is not an HDF5 file; expected one of patches.")
+    file = h5py.File(path)
+    if dataset and dataset not in file:
+        raise ValueError(f"{path} has no dataset {dataset!r}; it holds {list(file)[:8]}.")
+    return file

@@ -212,14 +212,15 @@ def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
         With the `backbone` and the `main` results, whose ``show`` is also the run's.
     """
     # Only here, since nothing else of this subpackage needs TensorFlow.
-    from utils.networks import choose_backbone, get_backbone, make_deterministic
+    from utils.networks import BACKBONES, choose_backbone
+    from utils.networks.finetuning import make_deterministic
 
     names = [name for name in inspect_notebook(ROOT / notebook) if name not in _NOT_RECORDED]
     parameters = {name: variables[name] for name in names}
     use_style()
     make_deterministic(variables["SEED"])
     run = Run(notebook, variables["RESULTS"], parameters, force=variables["FORCE"])
-    run.backbone = get_backbone(choose_backbone(variables["BACKBONE"]))
+    run.backbone = BACKBONES[choose_backbone(variables["BACKBONE"])]
     run.main = run.results(*folder.format(backbone=run.backbone.name).split("/"))
     run.show = run.main.show
     return run
