@@ -27,6 +27,8 @@ def overlay(
         raise ValueError(f"colormap is {colormap!r}; expected one of {', '.join(_COLORMAPS)}.")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity}; expected a number in [0, 1].")
+    if maps.shape != images.shape[:3]:
+        raise ValueError(f"maps have the shape {maps.shape}, images {images.shape}: they differ.")
     overlays = []
     for image, heat in zip(images, maps, strict=True):
         colors = cv2.applyColorMap(to_uint8(heat), _COLORMAPS[colormap])[..., ::-1]
