@@ -17,12 +17,17 @@ def test_fourier_image_against_numpy():
     matrix = np.array(colors) / np.linalg.norm(colors, axis=0).max()
     expected = 1 / (1 + np.exp(-np.moveaxis(planes, 0, -1) @ matrix.T))
     np.testing.assert_allclose(image().numpy()[1], expected, atol=1e-5)
+    plain = param.image(4, sd=2.0, fft=False, decorrelate=False)
+    pixels = np.moveaxis(plain.variables[0].numpy(), 1, -1)
+    np.testing.assert_allclose(plain().numpy(), 1 / (1 + np.exp(-pixels)), atol=1e-6)
+    assert 1 < pixels.std() < 3
 
 
+@pytest.mark.parametrize("options", [{}, {"fft": False}, {"decorrelate": False, "decay": 1.5}])
 @pytest.mark.parametrize("size", [(12, 10), (9, 9)])
-def test_images_start_from_pictures(size):
+def test_images_start_from_pictures(size, options):
     picture = np.random.default_rng(0).integers(10, 246, (size[1], size[0], 3), dtype=np.uint8)
-    image = param.image(*size, batch=2, init=picture)
+    image = param.image(*size, batch=2, init=picture, **options)
     np.testing.assert_allclose(image().numpy(), np.stack([picture] * 2) / 255, atol=2e-3)
     with pytest.raises(ValueError, match="init has the shape"):
         param.image(8, init=picture)
@@ -43,7 +48,7 @@ def test_perlin_noise_is_smooth_and_seeded():
 
 def test_shared_parts_move_all_images(tiny_model):
     image = param.image(16, batch=3, shared=True)
-    assert image.variables[1].shape[0] == 1
+    assert image.shared and image.variables[1].shape[0] == 1
     np.testing.assert_allclose(image().numpy(), param.image(16, batch=3)().numpy(), atol=1e-6)
     options = {"thresholds": [2], "progress": False, "batch_size": 2}
     batch = [objectives.channel("late", c) for c in (1, 1, 4)]

@@ -1,4 +1,4 @@
-"""How an image is parameterised: Fourier coefficients of decorrelated colours.
+"""How an image is parameterised: pixels or Fourier coefficients, with decorrelated colours.
 
 Formulas after Olah, Mordvintsev and Schubert, "Feature Visualization", Distill 2017.
 """
@@ -23,6 +23,11 @@ class Image:
     size: tuple[int, int]  # height and width in pixels
     batch: int  # number of images
 
+    @property
+    def shared(self) -> bool:
+        """Whether the images have a part in common, which couples them."""
+        return len(self.variables) > 1
+
     def __call__(self) -> tf.Tensor:
         """Return the images as they are now."""
         return self.render(self.variables)
@@ -33,6 +38,10 @@ def image(
     height: int | None = None,
     batch: int = 1,
     *,
+    sd: float = 0.01,
+    fft: bool = True,
+    decorrelate: bool = True,
+    decay: float = 1.0,
     init: np.ndarray | None = None,
     shared: bool = False,
     seed: int = 0,
@@ -43,6 +52,10 @@ def image(
     ----------
     width, height, batch : int
         Size in pixels, square by default, and number of images.
+    sd, decay : float
+        Deviation of the noise, and power of the frequency that divides Fourier coefficients.
+    fft, decorrelate : bool
+        Whether to optimise Fourier coefficients, not pixels, and to correlate colours as ImageNet.
     init : array, (H, W, 3) or (batch, H, W, 3), uint8 or float in [0, 1], optional
         Pictures to start from instead of noise, such as those of `perlin`.
     shared : bool
@@ -56,25 +69,32 @@ def image(
     """
     height = height or width
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
-    scale = np.float32(np.sqrt(width * height) / np.maximum(frequency, 1 / max(height, width)))
+    divisor = np.maximum(frequency, 1 / max(height, width)) ** decay
+    scale = np.float32(np.sqrt(width * height) / divisor)
     if init is None:
+        shape = (2, 3, *scale.shape) if fft else (3, height, width)
         generators = [np.random.default_rng(seed + i) for i in range(batch)]
-        start = [generator.normal(0, 0.01, (2, 3, *scale.shape)) for generator in generators]
+        start = np.stack([generator.normal(0, sd, shape) for generator in generators])
     else:
-        colors = _logits(init, (batch, height, width, 3)) @ np.linalg.inv(COLOR_MATRIX).T
-        spectrum = np.fft.rfft2(4 * np.moveaxis(colors, -1, 1).astype(np.float32)) / scale
-        start = np.stack([spectrum.real, spectrum.imag], axis=1)
+        colors = _logits(init, (batch, height, width, 3))
+        colors = colors @ np.linalg.inv(COLOR_MATRIX).T if decorrelate else colors
+        start = np.moveaxis(colors, -1, 1).astype(np.float32)
+        if fft:
+            spectrum = np.fft.rfft2(4 * start) / scale
+            start = np.stack([spectrum.real, spectrum.imag], axis=1)
     variables = [tf.Variable(np.float32(start), name="image")]
     if shared:
         variables.append(tf.Variable(np.zeros_like(start[:1], np.float32), name="shared"))
 
     def render(variables: list[tf.Tensor]) -> tf.Tensor:
-        parts = sum(variables[1:], start=tf.convert_to_tensor(variables[0]))
-        spectrum = tf.complex(parts[:, 0] * scale, parts[:, 1] * scale)
-        planes = tf.signal.irfft2d(spectrum, fft_length=[height, width]) / 4
-        flat = tf.reshape(planes, (-1, 3, height * width))
-        colors = tf.reshape(tf.linalg.matmul(COLOR_MATRIX, flat), tf.shape(planes))
-        return tf.transpose(tf.sigmoid(colors), (0, 2, 3, 1))
+        planes = sum(variables[1:], start=tf.convert_to_tensor(variables[0]))
+        if fft:
+            spectrum = tf.complex(planes[:, 0] * scale, planes[:, 1] * scale)
+            planes = tf.signal.irfft2d(spectrum, fft_length=[height, width]) / 4
+        if decorrelate:
+            flat = tf.reshape(planes, (-1, 3, height * width))
+            planes = tf.reshape(tf.linalg.matmul(COLOR_MATRIX, flat), tf.shape(planes))
+        return tf.transpose(tf.sigmoid(planes), (0, 2, 3, 1))
 
     return Image(variables, render, (height, width), batch)
 

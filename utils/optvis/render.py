@@ -97,7 +97,7 @@ class Ascent:
             raise ValueError(f"{images.batch} images for {len(objectives)} objectives.")
         _check(model, self.layers, objectives, move.resize(images.size))
         self.traces = 0  # how often the graph has been traced
-        coupled = len(images.variables) > 1 or similarity in measures  # depend on each other
+        coupled = images.shared or similarity in measures  # depend on each other
         self.batches = _batches(images.batch, images.batch if coupled else batch_size)
         self._move, self._optimizer = move, optimizer
         self._preprocesses = model.preprocesses
