@@ -27,8 +27,20 @@ def test_prepare_network_computes_the_same(backbone):
     for name in names:
         tolerance = 1e-4 * np.abs(expected[name]).max()
         np.testing.assert_allclose(outputs[name], expected[name], atol=tolerance)
-    kept = {type(layer).__name__ for layer in copy.layers}
+    kept = {
+        type(layer).__name__ for layer in prepare_network(model, names, last_relus="kept").layers
+    }
     assert ("BatchNormalization" in kept) == (backbone == "densenet121")
+
+
+def test_last_relus_can_be_linear(tiny_model):
+    images = tf.random.stateless_normal((2, 16, 16, 3), (0, 0))
+    linear = prepare_network(tiny_model, ["late"], last_relus="linear")(images)["late"]
+    kept = prepare_network(tiny_model, ["late"], last_relus="kept")(images)["late"]
+    assert linear.numpy().min() < 0
+    np.testing.assert_allclose(np.maximum(linear, 0), kept, atol=1e-6)
+    with pytest.raises(ValueError, match="last_relus is 'none'"):
+        prepare_network(tiny_model, ["late"], last_relus="none")
 
 
 def test_bfloat16_is_close_and_float32_outside(tiny_model):

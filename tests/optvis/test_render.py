@@ -4,12 +4,11 @@ import pytest
 import tensorflow as tf
 
 from utils.networks import Model, layer_features
-from utils.optvis import objectives, param, preparation, render, transform
+from utils.optvis import objectives, param, render, transform
 from utils.optvis.render import Ascent
 
 
-def test_gradients_against_finite_differences(tiny_classifier, objective_values, monkeypatch):
-    monkeypatch.setattr(preparation, "_redirected_relu", tf.nn.relu)
+def test_gradients_against_finite_differences(tiny_classifier, objective_values):
     batch = [
         objectives.channel("late", 1) + 0.2 * objectives.class_logit("tumor"),
         objectives.neuron("early", 2) - 0.01 * objectives.total_variation(),
@@ -18,10 +17,10 @@ def test_gradients_against_finite_differences(tiny_classifier, objective_values,
         + 0.1 * objectives.penalize_boundary_complexity(3),
         objectives.deepdream("late") - 0.01 * objectives.L1("early") - objectives.diversity("late"),
     ]
-    image = param.image(16, batch=4)
-    image.variables[0].assign(100 * image.variables[0])
+    image = param.image(16, batch=4, sd=1.0)
     start = image.variables[0].numpy()
-    ascent = Ascent(tiny_classifier, batch, image, transform.compose([]), keras.optimizers.SGD(1.0))
+    still, optimizer = transform.compose([]), keras.optimizers.SGD(1.0)
+    ascent = Ascent(tiny_classifier, batch, image, still, optimizer, last_relus="kept")
     ascent.run(batch, image, [1])
     gradient = image.variables[0].numpy() - start  # one step of rate 1 up the sum of objectives
     network = tiny_classifier.submodel(["early", "late"], logit=True)
@@ -55,7 +54,7 @@ def test_one_graph_serves_all_channels_and_weights(tiny_model):
     )
     assert ascent.load(other)
     again = param.image(16, batch=6)
-    images = ascent.run(batch, again, [2])
+    images = ascent.run(batch, again, [2]).images
     assert ascent.traces == 1
     expected = render.render_vis(
         other, batch, lambda: param.image(16, batch=6), thresholds=[2], progress=False
@@ -79,10 +78,11 @@ def test_interruption_returns_what_there_is(tiny_model):
         if next(steps) == 6:  # the third step of the second batch
             raise KeyboardInterrupt
 
-    with pytest.warns(UserWarning, match="step 3 of image 4"):
+    with pytest.warns(UserWarning, match="returning 4 of 5 images, the last 2 .* 3 of 4"):
         rendering = ascent.run(batch, image, [2, 4], tick=tick)
-    assert rendering.shape[:2] == (2, 4)
-    np.testing.assert_array_equal(rendering[1], image()[:4])
+    assert rendering.images.shape[:2] == (2, 4) and np.isnan(rendering.history[3, 2:]).all()
+    assert np.isfinite(rendering.history[:3]).all()
+    np.testing.assert_array_equal(rendering.images[1], image()[:4])
     np.testing.assert_array_equal(start[4], image()[4])
 
 
@@ -95,21 +95,32 @@ def test_a_loss_that_is_not_a_number_stops(tiny_model):
 def test_batch_equals_single_renders(tiny_model):
     batch = [objectives.channel("late", c) for c in (1, 4, 1, 5, 0)]
     options = {"thresholds": (3, 30), "progress": False}
-    together = render.render_vis(tiny_model, batch, lambda: param.image(16, batch=5), **options)
-    assert together.shape == (2, 5, 16, 16, 3) and together.dtype == np.float32
-    assert 0 <= together.min() < together.max() <= 1
-    early, late = (layer_features(tiny_model, np.uint8(255 * x))["late"] for x in together)
-    channels = [1, 4, 1, 5, 0]
-    assert late[range(5), channels].mean() > early[range(5), channels].mean()
-    in_twos = render.render_vis(
+    together = render.ascend(tiny_model, batch, lambda: param.image(16, batch=5), **options)
+    assert together.images.shape == (2, 5, 16, 16, 3) and together.images.dtype == np.float32
+    assert 0 <= together.images.min() < together.images.max() <= 1
+    assert together.history.shape == (30, 5)
+    assert together.history[-1].mean() > together.history[0].mean()
+    in_twos = render.ascend(
         tiny_model, batch, lambda: param.image(16, batch=5), batch_size=2, **options
     )
-    np.testing.assert_allclose(in_twos, together, atol=1e-5)
+    np.testing.assert_allclose(in_twos.images, together.images, atol=1e-5)
+    np.testing.assert_allclose(in_twos.history, together.history, atol=1e-4)
     for i, objective in enumerate(batch):
         alone = render.render_vis(
             tiny_model, objective, lambda i=i: param.image(16, seed=i), seed=i, **options
         )
-        np.testing.assert_allclose(alone[:, 0], together[:, i], atol=1e-5)
+        np.testing.assert_allclose(alone[:, 0], together.images[:, i], atol=1e-5)
+
+
+def test_optimizer_and_continuation(tiny_model):
+    target, image = objectives.channel("late", 1), param.image(16)
+    optimizer = keras.optimizers.SGD(0.0)
+    options = {"thresholds": [5], "progress": False}
+    still = render.render_vis(tiny_model, target, lambda: image, optimizer=optimizer, **options)
+    np.testing.assert_allclose(still[0], param.image(16)(), atol=1e-6)
+    first = render.ascend(tiny_model, target, lambda: image, [], **options)
+    second = render.ascend(tiny_model, target, lambda: image, [], **options)
+    assert second.history[0] > first.history[-1] > first.history[0]
 
 
 def test_inactive_channels_are_activated_and_the_model_is_untouched(tiny_model):
@@ -119,8 +130,9 @@ def test_inactive_channels_are_activated_and_the_model_is_untouched(tiny_model):
     start = np.uint8(np.round(255 * param.image(16)().numpy()))
     assert layer_features(tiny_model, start)["late"][0, 2] == 0
     target, start = objectives.channel("late", 2), lambda: param.image(16)
-    images = render.render_vis(tiny_model, target, start, thresholds=[60])
-    assert layer_features(tiny_model, np.uint8(255 * images[0]))["late"][0, 2] > 0
+    for options in ({}, {"last_relus": "linear"}):
+        images = render.render_vis(tiny_model, target, start, thresholds=[60], **options)
+        assert layer_features(tiny_model, np.uint8(255 * images[0]))["late"][0, 2] > 0
     for one, other in zip(before, tiny_model.network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 

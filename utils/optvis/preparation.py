@@ -13,15 +13,23 @@ from utils.networks.checkpoints import set_layer_weights
 _PASSING = ("Concatenate", "Pooling2D", "Padding2D", "Dropout", "Identity", "Add", "Cropping2D")
 
 
-def prepare_network(model: Model, layers: Sequence[str], *, dtype: str = "float32") -> keras.Model:
+def prepare_network(
+    model: Model, layers: Sequence[str], *, last_relus: str = "redirected", dtype: str = "float32"
+) -> keras.Model:
     """Copy a model up to the deepest of some layers or ``"logit"``, to outputs by name.
 
-    Where the ReLUs between the last convolutions and the outputs block all of an image's gradient,
-    they pass what would raise their input, so that channels inactive on noise can be activated
-    (Lucid's idea). ``bfloat16`` pays only where the processor has instructions for it.
+    Of the ReLUs between the last convolutions and the outputs, ``redirected`` ones pass, where they
+    block all of an image's gradient, what would raise their input, so that channels inactive on
+    noise can be activated (Lucid's idea). ``linear`` leaves them out (lucid4keras'
+    ``prepare_model``), ``kept`` keeps them. ``bfloat16``, not ``float32``, pays only where the
+    processor has instructions for it.
     """
+    relus = {"redirected": _redirected_relu, "linear": keras.activations.linear, "kept": None}
+    if last_relus not in relus:
+        raise ValueError(f"last_relus is {last_relus!r}; expected {', '.join(relus)}.")
+    replacement = relus[last_relus]
     network = model.submodel([n for n in layers if n != "logit"], logit="logit" in layers)
-    folded, last = _foldable(network), _last_relus(network)
+    folded, last = _foldable(network), _last_relus(network) if replacement else set()
     normalisations = {normalisation.name for normalisation in folded.values()}
 
     def clone(layer: keras.Layer) -> keras.Layer:
@@ -31,10 +39,10 @@ def prepare_network(model: Model, layers: Sequence[str], *, dtype: str = "float3
         if dtype != "float32":
             config["dtype"] = f"mixed_{dtype}"
         if layer.name in last and isinstance(layer, keras.layers.ReLU):
-            return keras.layers.Activation(_redirected_relu, name=layer.name, dtype=config["dtype"])
+            return keras.layers.Activation(replacement, name=layer.name, dtype=config["dtype"])
         copy = layer.__class__.from_config(config)
         if layer.name in last:
-            copy.activation = _redirected_relu
+            copy.activation = replacement
         return copy
 
     def call(copy: keras.Layer, *args, **kwargs):

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import keras
@@ -18,17 +19,22 @@ from utils.progress import progress_bar
 BATCH_SIZE = 32  # images per step; larger batches are not faster
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """Result of gradient ascent."""
+
+    images: np.ndarray  # at each threshold, (T, N, H, W, 3), float32 in [0, 1]
+    history: np.ndarray  # the objectives before each step, (steps, N), float32
+
+
 def render_vis(
     model: Model,
     objectives: Objective | Sequence[Objective],
     param_f: Callable[[], Image] | None = None,
     transforms: Sequence[transform.Transform] | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
     thresholds: Sequence[int] = (512,),
-    *,
-    seed: int = 0,
-    batch_size: int = BATCH_SIZE,
-    dtype: str = "float32",
-    progress: bool = True,
+    **options,
 ) -> np.ndarray:
     """Render one image for each objective, in batches that share one graph.
 
@@ -45,27 +51,44 @@ def render_vis(
         Function that makes the `Image`, changed in place; by default Fourier images of 128 pixels.
     transforms : sequence of Transform, optional
         Random movements, empty for none; by default `transform.standard`.
+    optimizer : keras.optimizers.Optimizer, optional
+        Optimizer, whose state starts anew in each batch; by default Adam at 0.05, as in Lucid.
     thresholds : sequence of int
         Steps after which to keep the images.
-    seed, batch_size : int
-        Seed of the first image's movements (image i has ``seed + i``); largest number in a step.
-    dtype : str
-        Precision of the network, ``float32`` or ``bfloat16``.
-    progress : bool
+    **options
+        ``seed`` of the first image's movements (image i has ``seed + i``); ``batch_size``, the
+        largest number of images in a step; ``progress``, whether to show a bar; ``last_relus`` and
+        ``dtype`` of `preparation.prepare_network`.
 
     Returns
     -------
     array, (T, N, H, W, 3), float32 in [0, 1]
         Images at each threshold.
     """
+    return ascend(model, objectives, param_f, transforms, optimizer, thresholds, **options).images
+
+
+def ascend(
+    model: Model,
+    objectives: Objective | Sequence[Objective],
+    param_f: Callable[[], Image] | None = None,
+    transforms: Sequence[transform.Transform] | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    thresholds: Sequence[int] = (512,),
+    *,
+    seed: int = 0,
+    progress: bool = True,
+    **options,
+) -> Rendering:
+    """Render as `render_vis` does, and return the history of the objectives with the images."""
     objectives = [objectives] if isinstance(objectives, Objective) else list(objectives)
     thresholds = sorted(set(thresholds))
     if not objectives or not thresholds or thresholds[0] < 1:
         raise ValueError(f"{len(objectives)} objectives, thresholds={thresholds}; expected some.")
     images = param_f() if param_f else image(128, batch=len(objectives), seed=seed)
     move = transform.compose(transform.standard() if transforms is None else transforms)
-    optimizer = keras.optimizers.Adam(0.05)  # Lucid's default
-    ascent = Ascent(model, objectives, images, move, optimizer, batch_size=batch_size, dtype=dtype)
+    optimizer = optimizer or keras.optimizers.Adam(0.05)
+    ascent = Ascent(model, objectives, images, move, optimizer, **options)
     total = thresholds[-1] * len(ascent.batches)
     label = f"{len(objectives)} x {'+'.join(ascent.layers) or 'image'}"
     with progress_bar(total=total, desc=label, disable=not progress, leave=False) as bar:
@@ -88,7 +111,7 @@ class Ascent:
         optimizer: keras.optimizers.Optimizer,
         *,
         batch_size: int = BATCH_SIZE,
-        dtype: str = "float32",
+        **preparation: str,
     ):
         self._kinds, table = tabulate(objectives)
         measures, layers, _ = zip(*self._kinds, strict=True)
@@ -101,7 +124,7 @@ class Ascent:
         self.batches = _batches(images.batch, images.batch if coupled else batch_size)
         self._move, self._optimizer = move, optimizer
         self._preprocesses = model.preprocesses
-        self._prepare = partial(prepare_network, layers=self.layers, dtype=dtype)
+        self._prepare = partial(prepare_network, layers=self.layers, **preparation)
         self._network = self._prepare(model) if self.layers else None
         count = len(self.batches[0])
         self._variables = [tf.Variable(variable[:count]) for variable in images.variables]
@@ -151,7 +174,7 @@ class Ascent:
         seed: int = 0,
         rates: Sequence[float] | None = None,
         tick: Callable[[], None] = lambda: None,
-    ) -> np.ndarray:
+    ) -> Rendering:
         """Continue from the current images, with these learning rates; call `tick` at each step.
 
         The objectives may differ from those compiled in numbers alone, the images in values alone.
@@ -159,17 +182,18 @@ class Ascent:
         _, table = tabulate(objectives)
         values = [variable.numpy() for variable in images.variables]
         kept = np.zeros((len(thresholds), images.batch, *images.size, 3), np.float32)
+        history = np.full((thresholds[-1], images.batch), np.nan, np.float32)
         for batch in self.batches:
             indices = [batch if len(value) == images.batch else [0] for value in values]
             _assign(self._variables, [v[i] for v, i in zip(values, indices, strict=True)])
             _assign(self._optimizer.variables, self._optimizer_start)
-            rows = select(table, batch)
+            rows, done = select(table, batch), batch.max() + 1
             try:
-                for step in range(1, thresholds[-1] + 1):
+                for step in range(1, len(history) + 1):
                     if rates is not None:
                         self._optimizer.learning_rate.assign(rates[step - 1])
                     matrices = transform.draw(self._move, seed + batch, step)
-                    measured = self._step(rows, matrices).numpy()
+                    history[step - 1, batch] = measured = self._step(rows, matrices).numpy()
                     if not np.isfinite(measured).all():
                         message = f"objectives are {measured} at step {step}: lower the rate."
                         raise FloatingPointError(message)
@@ -177,15 +201,18 @@ class Ascent:
                         kept[thresholds.index(step), batch] = images.render(self._variables)
                     tick()
             except KeyboardInterrupt:
-                done = batch.max() + 1
-                warnings.warn(f"interrupted at step {step} of image {done}.", stacklevel=2)
+                warnings.warn(
+                    f"interrupted: returning {done} of {images.batch} images, the last "
+                    f"{len(set(batch))} of them after {step} of {len(history)} steps.",
+                    stacklevel=2,
+                )
                 kept[np.searchsorted(thresholds, step) :, batch] = images.render(self._variables)
-                return kept[:, :done]
+                return Rendering(kept[:, :done], history[:, :done])
             finally:
                 for value, variable, index in zip(values, self._variables, indices, strict=True):
                     value[index] = variable.numpy()
                 _assign(images.variables, values)
-        return kept
+        return Rendering(kept, history)
 
 
 def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
