@@ -6,8 +6,14 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from utils.lucid_bridge import aligned_images, import_lucid, render_all, render_channels, to_lucid
-from utils.lucid_bridge.keras_model import render
+from utils.lucid_bridge import (
+    aligned_images,
+    import_lucid,
+    render,
+    render_all,
+    render_channels,
+    to_lucid,
+)
 from utils.networks import load_model
 
 VECTOR = np.linspace(-1, 1, 8, dtype=np.float32)
@@ -97,8 +103,8 @@ def test_unsuitable_networks():
         (keras.Model(gray, layers.Conv2D(2, 3)(gray)), "axis -1 of input shape to have value 1"),
         (keras.Model(first, channels_first), "channels_first"),
         (keras.Model(image, layers.Conv2D(3, 3, groups=3)(image)), "3 groups"),
-        (keras.Sequential([layers.Dense(1)]), "network is a Sequential"),
-        ("inceptionv3", "network is a str"),
+        (keras.Sequential([layers.Dense(1)]), "with 0 inputs"),
+        ("inceptionv3", "inceptionv3 is a network with 0 inputs"),
     ):
         with pytest.raises(ValueError, match=message):
             to_lucid(network)
@@ -217,10 +223,18 @@ def test_render_channels_repeats_and_maximises(model, capsys, activations):
     assert rendered.tobytes() == again.tobytes()
     assert rendered.tobytes() != render_channels(model, "norm", [2, 4], **options).tobytes()
     start = render_channels(model, "norm", [2, 4], seed=3, **options | {"steps": 0})
+    still = render_channels(model, "norm", [2, 4], seed=3, learning_rate=0.0, **options)
+    np.testing.assert_allclose(still, start, atol=1e-6)
     for channel, pair in zip((2, 4), zip(start, rendered, strict=True), strict=True):
         at_start, reached = activations(model, np.stack(pair), "norm")[..., channel].mean((1, 2))
         assert reached > at_start
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("channels", [[], [8], [-1, 2]])
+def test_channels_out_of_range(model, channels):
+    with pytest.raises(ValueError, match="expected some of 0 to 7"):
+        render_channels(model, "second", channels)
 
 
 def test_render_channels_under_op_determinism(run_python):

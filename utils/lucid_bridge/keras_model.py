@@ -162,10 +162,31 @@ def render(
     steps: int = 128,
     seed: int = 0,
     transforms: Sequence[Callable] | None = None,
+    learning_rate: float = 0.05,
     description: str = "Lucid",
     progress: bool = True,
 ) -> np.ndarray:
-    """Render one objective of all images of a batch together, without Lucid's printing."""
+    """Render an objective with Lucid, reproducibly and without its printing.
+
+    Parameters
+    ----------
+    model : lucid.modelzoo.vision_base.Model
+        Model from `to_lucid`.
+    objective : lucid.optvis.objectives.Objective, str or callable
+        Objective of all images of the batch together.
+    param_f : callable
+        Function that makes images, such as ``partial(lucid.optvis.param.image, 128, batch=4)``.
+    steps, learning_rate, seed : int, float, int
+        Number of steps of Adam, its learning rate, and the seed of everything random.
+    transforms : sequence of callable, optional
+        Transforms of ``lucid.optvis.transform``; by default its ``standard_transforms``.
+    description, progress : str, bool
+        Label of the progress bar, and whether to show it.
+
+    Returns
+    -------
+    array, (N, H, W, 3), float32 in [0, 1]
+    """
     make_vis_T = import_lucid().optvis.render.make_vis_T
     state = np.random.get_state()  # the generator from which Lucid draws its first images
     with tf1.Graph().as_default(), tf1.Session() as session, deprecation.silence():
@@ -176,6 +197,7 @@ def render(
                 model,
                 objective,
                 param_f,
+                optimizer=tf1.train.AdamOptimizer(learning_rate),
                 transforms=None if transforms is None else list(transforms),  # Lucid wants a list
                 relu_gradient_override=True,
             )
@@ -195,9 +217,9 @@ def render_all(
     Parameters
     ----------
     model, **options
-        As of `render_channels`, without ``size``.
+        As in `render`.
     examples : mapping of str to (objective, param_f)
-        Lucid's objectives, and functions that make their images, by title; of one size.
+        As in `render`, by title; all images have one size.
 
     Returns
     -------
@@ -220,21 +242,20 @@ def render_channels(
 
     Parameters
     ----------
-    model : lucid.modelzoo.vision_base.Model
-        Model from `to_lucid`.
+    model, **options
+        As in `render`.
     layer, channels : str, sequence of int
         Any name of the layer, and the channels to maximise, one per image.
     size : int
         Height and width of the images in pixels.
-    **options
-        ``steps`` of Adam, by default 128; ``seed`` of everything random; ``transforms``, by default
-        Lucid's; ``progress``, whether to show a bar.
 
     Returns
     -------
     array, (N, size, size, 3), float32 in [0, 1]
     """
-    optvis = import_lucid().optvis
+    optvis, depth = import_lucid().optvis, model.get_layer(layer).depth
+    if not len(channels) or any(channel not in range(depth) for channel in channels):
+        raise ValueError(f"channels of {layer} are {channels}; expected some of 0 to {depth - 1}.")
     objective = optvis.objectives.Objective.sum(
         [optvis.objectives.channel(layer, c, batch=i) for i, c in enumerate(channels)]
     )

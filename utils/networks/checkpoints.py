@@ -82,7 +82,8 @@ def _replay(network: keras.Model, image: keras.KerasTensor | None, copies: dict)
     inputs, outputs = (getattr(network, name, None) or [] for name in ("inputs", "outputs"))
     if len(inputs) != 1 or (image is not None and len(outputs) != 1):
         raise ValueError(
-            f"{network.name} is a network with {len(inputs)} inputs and {len(outputs)} outputs; "
+            f"{getattr(network, 'name', network)} is a network with {len(inputs)} inputs and "
+            f"{len(outputs)} outputs; "
             "expected a functional or Sequential model of one image, nested ones with one output."
         )
     output = image
