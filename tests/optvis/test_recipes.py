@@ -17,6 +17,8 @@ def test_recipes():
     assert (rates[:11] == rates[0]).all() and (np.diff(rates[10:]) < 0).all() and rates[-1] > 0
     with pytest.raises(ValueError, match="'slow'; expected fast, lucid, paper"):
         recipes.named("slow")
+    with pytest.raises(ValueError, match="steps is 0"):
+        recipes.named("lucid", steps=0)
 
 
 def test_stages_go_on_from_each_other(tiny_model):
@@ -33,6 +35,12 @@ def test_stages_go_on_from_each_other(tiny_model):
         variation[name] = np.abs(np.diff(rendered["pretrained"]["late"], axis=1)).sum()
     assert variation["smooth"] < variation["two"] != variation["one"]
     assert not np.allclose(rendered["pretrained"]["late"], rendered["random"]["late"])
+    options = {"size": 16, "batch_size": 1}
+    singly = recipes.render_channels(models, {"late": [0, 3]}, recipe, **options)
+    np.testing.assert_allclose(singly["random"]["late"], rendered["random"]["late"], atol=1e-5)
+    options["last_relus"] = "linear"
+    linear = recipes.render_channels(models, {"late": [0, 3]}, recipe, **options)
+    assert not np.allclose(linear["random"]["late"], rendered["random"]["late"], atol=1e-2)
 
 
 def test_rendered_channels_beat_real_patches(sample, real_backbone):

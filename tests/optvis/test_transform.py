@@ -14,6 +14,7 @@ from utils.optvis import transform
         transform.jitter(6),
         transform.jitter(5),
         transform.pad(4),
+        transform.crop_or_pad(30, 44),
         transform.compose(
             [transform.jitter(4), transform.random_scale([0.9]), transform.random_rotate([-8.0])]
         ),

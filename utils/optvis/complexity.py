@@ -99,15 +99,17 @@ def achieved_by_layer(table: pd.DataFrame) -> pd.DataFrame:
     return wide.swaplevel(axis=1).sort_index(axis=1).round(3)
 
 
-def complexity_by_layer(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def complexity_by_layer(
+    table: pd.DataFrame, *, resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
     """Mean complexity of the images by layer, with 95 % intervals over channels.
 
     Parameters
     ----------
     table : DataFrame
         Table of `achieved`, with the same channels for each network.
-    seed : int
-        Seed of the resamples of the channels.
+    resamples, seed : int
+        Number of resamples of the channels, and their seed.
 
     Returns
     -------
@@ -123,6 +125,7 @@ def complexity_by_layer(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             pairs = itertools.combinations([*series], 2)
             series |= {f"{b} - {a}": wide[b] - wide[a] for a, b in pairs}
             for name, values in series.items():
-                interval = mean_interval(values.to_numpy(), np.arange(len(values)), seed=seed)
+                codes = np.arange(len(values))
+                interval = mean_interval(values.to_numpy(), codes, resamples=resamples, seed=seed)
                 rows.append((layer, measure, name, values.mean(), *interval, len(values)))
     return pd.DataFrame(rows, columns=["layer", "measure", "network", "mean", "low", "high", "n"])

@@ -50,6 +50,8 @@ def named(name: str, *, steps: int = 128) -> Recipe:
     -------
     Recipe
     """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; expected at least 1.")
     lucid = Recipe((np.full(steps, 0.05),))
     rates = (np.full(512, 0.05), np.full(1024, 0.05), np.full(2048, 0.005))
     paper = Recipe(rates, total_variation=(0, 0.025, 0.0025), from_perlin=True)
@@ -66,6 +68,8 @@ def render_channels(
     *,
     size: int = 128,
     seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+    last_relus: str = "redirected",
     dtype: str = "float32",
 ) -> dict[str, dict[str, np.ndarray]]:
     """Render the same channels of several networks, from the same start.
@@ -79,8 +83,11 @@ def render_channels(
     recipe : Recipe
     size, seed : int
         Side of the images in pixels; seed of each layer's first image (image i has ``seed + i``).
-    dtype : str
-        Precision of the network, ``float32`` or ``bfloat16``.
+    batch_size : int
+        Largest number of images in a step.
+    last_relus, dtype : str
+        Treatment of the last ReLUs (``redirected``, ``linear`` or ``kept``), and precision of the
+        network (``float32`` or ``bfloat16``), as of `preparation.prepare_network`.
 
     Returns
     -------
@@ -88,11 +95,12 @@ def render_channels(
         By network and layer, in the order of the layer's channels.
     """
     move = transform.compose(transform.standard())
+    options = {"batch_size": batch_size, "last_relus": last_relus, "dtype": dtype}
     # With an epsilon below the gradients of random networks.
-    options = {"beta_1": recipe.beta_1, "beta_2": recipe.beta_2, "epsilon": 1e-12}
+    moments = {"beta_1": recipe.beta_1, "beta_2": recipe.beta_2, "epsilon": 1e-12}
     variations = [weight * objectives.total_variation() for weight in recipe.total_variation]
     rendered = {name: {} for name in models}
-    batches = sum(-(-len(numbers) // BATCH_SIZE) for numbers in channels.values())
+    batches = sum(-(-len(numbers) // batch_size) for numbers in channels.values())
     total = batches * len(models) * sum(map(len, recipe.rates))
     with progress_bar(total=total, unit="step") as bar:
         for layer, numbers in channels.items():
@@ -104,8 +112,8 @@ def render_channels(
                 init = perlin(size, len(numbers), seed=seed) if recipe.from_perlin else None
                 images = image(size, batch=len(numbers), init=init, seed=seed)
                 if ascent is None or not ascent.load(model):
-                    adam = keras.optimizers.Adam(**options)
-                    ascent = Ascent(model, targets[0], images, move, adam, dtype=dtype)
+                    adam = keras.optimizers.Adam(**moments)
+                    ascent = Ascent(model, targets[0], images, move, adam, **options)
                 for rates, target in zip(recipe.rates, targets, strict=True):
                     schedule = {"seed": seed, "rates": rates, "tick": bar.update}
                     ascent.run(target, images, [len(rates)], **schedule)

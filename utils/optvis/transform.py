@@ -57,6 +57,11 @@ def random_rotate(degrees: Sequence[float]) -> Transform:
     return Transform(matrices=lambda generators: _choose(rotations, generators))
 
 
+def crop_or_pad(height: int, width: int) -> Transform:
+    """Cut, or fill up with grey, to this size about the centre (Lucid's ``crop_or_pad_to``)."""
+    return Transform(lambda size: (height, width))
+
+
 def compose(transforms: Sequence[Transform]) -> Transform:
     """Chain transforms, the first one first."""
 
