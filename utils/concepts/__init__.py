@@ -1,7 +1,7 @@
 """What a layer knows: concept measures, their regression and relevance, and what is reused."""
 
 from utils.concepts.analysis import analyse, cross_validated_r2
-from utils.concepts.measures import MEASURES, ConceptMeasures, nuclei_measures, texture_measures
+from utils.concepts.measures import MEASURES, ConceptMeasures, texture_measures
 from utils.concepts.regression import learning_curve, regress
 from utils.concepts.similarity import cka_by_layer, weight_change
 
@@ -12,7 +12,6 @@ __all__ = [
     "cka_by_layer",
     "cross_validated_r2",
     "learning_curve",
-    "nuclei_measures",
     "regress",
     "texture_measures",
     "weight_change",
