@@ -47,9 +47,10 @@ def intervals(
     parts = table.groupby(list(by), sort=False) if len(by) else [((), table)]
     for (key, subset), measure in product(parts, measures):
         known = subset.dropna(subset=measure)
-        low, high = mean_interval(known[measure].to_numpy(float), known["group"], **options)
+        values = known[measure].astype(float)
+        interval = mean_interval(values.to_numpy(), known["group"], **options)
         numbers = len(known), known["group"].nunique()
-        rows.append((*key, measure, known[measure].mean(), low, high, *numbers))
+        rows.append((*key, measure, values.mean(), *interval, *numbers))
     return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n", "groups"])
 
 

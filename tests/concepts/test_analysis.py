@@ -84,6 +84,8 @@ def test_relevance_finds_the_concept_that_the_output_follows(planted):
     assert linear.loc["planted", "positive"] == 1
     judged = judge_relevance(table.reset_index().assign(network="finetuned"))
     assert "1 of 2 concepts and layers" in judged and "planted at layer, Br +" in judged
+    with pytest.raises(ValueError, match="without gradients"):
+        relevance(regress(features, measures, groups, permutations=2), gradients, groups)
 
 
 def test_analysis_is_that_of_its_parts_without_patches_that_lack_a_measure(planted):

@@ -6,6 +6,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from utils.concepts import cross_validated_r2, learning_curve, regress, regression
+from utils.concepts.ridge import PENALTIES
 
 
 def test_regression_is_that_of_scikit_learn():
@@ -23,28 +24,13 @@ def test_regression_is_that_of_scikit_learn():
         inner = list(GroupKFold(4).split(train, groups=groups[train]))
         for column, name in enumerate(y):
             search = GridSearchCV(
-                Ridge(), {"alpha": regression.PENALTIES}, cv=inner, scoring="neg_mean_squared_error"
+                Ridge(), {"alpha": PENALTIES}, cv=inner, scoring="neg_mean_squared_error"
             )
             search.fit(scaler.transform(x[train]), y[name].to_numpy()[train])
             penalties.add(search.best_params_["alpha"])
             predicted = search.predict(scaler.transform(x[test]))
             np.testing.assert_allclose(found[test, column], predicted, rtol=1e-6)
     assert len(penalties) > 1
-
-
-def test_primal_and_dual_form_agree():
-    """Constant features add nothing, but make them more than the patches, which takes the dual."""
-    generator = np.random.default_rng(0)
-    z = generator.normal(size=(90, 15)) * generator.uniform(1, 5, 15) + 3
-    y, penalties = z @ generator.normal(size=(15, 4)), np.array([1, 10, 100, 1000])
-    expected = Ridge(penalties).fit(z, y)
-    for features in (z, np.hstack([z, np.full((90, 200), 7.0)])):
-        ridge = regression._Ridge(features, y)
-        found = ridge.predict(ridge.project(features), penalties)
-        np.testing.assert_allclose(found, expected.predict(z), rtol=1e-6)
-        weights = ridge.axes @ ridge.coefficients(penalties)
-        np.testing.assert_allclose(weights[:15], expected.coef_.T, rtol=1e-6)
-        assert ridge.axes.shape == (features.shape[1], min(features.shape))
 
 
 def test_a_channel_that_hardly_ever_answers_does_not_break_the_fit(planted):

@@ -186,6 +186,8 @@ def relevance(
     tables = []
     for layer, regression in regressions.items():
         s, slopes = regression.sensitivity, gradients[layer]
+        if np.isnan(s).any():
+            raise ValueError(f"{layer} was regressed without gradients: give them to regress.")
         # As with RCVs: any direction of standardised features, mapped back to the features' units.
         random = generator.normal(size=(slopes.shape[1], DIRECTIONS)) / regression.scale[:, None]
         random = mean_over_deviation(slopes @ (random / np.linalg.norm(random, axis=0)))

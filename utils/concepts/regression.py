@@ -9,11 +9,9 @@ import pandas as pd
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import normalize
 
+from utils.concepts.ridge import Ridge, choose_penalties
 from utils.progress import progress_bar
 from utils.statistics import grouped_r2, mean_over_deviation, steady_scaler
-
-PENALTIES = np.logspace(0, 6, 13)  # of standardised features
-INNER_FOLDS = 4  # of the choice of the penalty, within each training part
 
 Folds = list[tuple[np.ndarray, np.ndarray]]  # patches to train on and to hold out
 
@@ -155,52 +153,13 @@ def _cross_fit(
         z = x.astype(np.float64)
         scaler = steady_scaler(z[train])
         z = scaler.transform(z, copy=False)
-        penalties = _choose_penalties(z[train], y[train], codes[train])
-        ridge = _Ridge(z[train], y[train])
+        penalties = choose_penalties(z[train], y[train], codes[train])
+        ridge = Ridge(z[train], y[train])
         predicted[test] = ridge.predict(ridge.project(z[test]), penalties)
         if slopes is not None:
             vectors = ridge.axes @ ridge.coefficients(penalties) / scaler.scale_[:, None]
             sensitivity[test] = slopes[test] @ normalize(vectors, axis=0)
     return predicted, sensitivity
-
-
-def _choose_penalties(z: np.ndarray, y: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Choose the penalty of each target, ``(T,)``, by cross-validation over groups."""
-    errors = np.zeros((len(PENALTIES), y.shape[1]))
-    folds = GroupKFold(min(INNER_FOLDS, len(np.unique(codes))))
-    for train, test in folds.split(z, groups=codes):
-        ridge = _Ridge(z[train], y[train])
-        projected = ridge.project(z[test])
-        for index, penalty in enumerate(PENALTIES):
-            errors[index] += ((ridge.predict(projected, penalty) - y[test]) ** 2).sum(axis=0)
-    return PENALTIES[errors.argmin(axis=0)]
-
-
-class _Ridge:
-    """Ridge regression of many targets, for any penalty after one eigendecomposition.
-
-    Of the covariance of the features, or of the Gram matrix of the patches where these are fewer.
-    """
-
-    def __init__(self, z: np.ndarray, y: np.ndarray):
-        self.mean, self.intercept = z.mean(axis=0), y.mean(axis=0)
-        z, y = z - self.mean, y - self.intercept
-        if len(z) > z.shape[1]:
-            values, self.axes = np.linalg.eigh(z.T @ z)
-            self.rotated = self.axes.T @ (z.T @ y)
-        else:
-            values, vectors = np.linalg.eigh(z @ z.T)
-            self.axes, self.rotated = z.T @ vectors, vectors.T @ y
-        self.values = np.maximum(values, 0)[:, None]
-
-    def coefficients(self, penalties: float | np.ndarray) -> np.ndarray:
-        return self.rotated / (self.values + penalties)
-
-    def project(self, z: np.ndarray) -> np.ndarray:
-        return (z - self.mean) @ self.axes
-
-    def predict(self, projected: np.ndarray, penalties: float | np.ndarray) -> np.ndarray:
-        return projected @ self.coefficients(penalties) + self.intercept
 
 
 def concept_targets(

@@ -289,6 +289,8 @@ def curve_areas(curves: pd.DataFrame) -> pd.DataFrame:
         ``insertion`` (large for a good map), ``deletion`` (small) and their ``difference``.
     """
     by_curve = curves.groupby(["method", "patch", "group", "curve"], sort=False)
-    areas = by_curve[["share", "probability"]].apply(lambda points: auc(*points.to_numpy().T))
+    areas = by_curve[["share", "probability"]].apply(
+        lambda curve: auc(curve["share"], curve["probability"])
+    )
     areas = areas.unstack("curve").reset_index()
     return areas.assign(difference=areas["insertion"] - areas["deletion"])

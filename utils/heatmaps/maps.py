@@ -101,7 +101,7 @@ def explain_layers(
             if dead.any():
                 warnings.warn(
                     f"{model.title}: {dead.sum()} of {len(maps)} {method} maps of {layer} are all "
-                    f"zero: no position is evidence for {target}, or passes the modifier. "
+                    f"zero: no position passes as evidence for {target}. "
                     f"{np.sum(dead & against)} of these patches are not classified as {target}.",
                     DeadMaps,
                     stacklevel=2,
