@@ -148,7 +148,7 @@ def test_the_quadrant_that_drives_the_output_is_found(tiny_classifier, quadrant)
 def test_bad_requests(tiny_classifier, tiny_model, images):
     for options, words in (
         ({"methods": ["cam"]}, "gradcam"),
-        ({"methods": "gradcam"}, "methods: 'g' is unknown"),
+        ({"methods": "gradcam"}, "methods are 'gradcam'"),
         ({"target": "benign"}, "tumor, normal"),
         ({"modifier": "abs"}, "relu, absolute, negate"),
         ({"interpolation": "lanczos"}, "linear, cubic, nearest"),
