@@ -19,17 +19,36 @@ def test_folder(tmp_path):
     patches = load_patches(tmp_path)
     assert patches.labels.tolist() == [0] * 4 + [1] * 4 and set(patches.groups) == {"p0", "p1"}
     assert (patches.images[0, 0, 0] == [0, 0, 40]).all()
+    assert load_folder(tmp_path, patch_size=10).images.shape == (8, 10, 10, 3)
     cv2.imwrite(str(tmp_path / "tumor" / "p1" / "z.png"), np.zeros((9, 20, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"z.png has \(9, 20\) pixels"):
+    with pytest.raises(ValueError, match=r"z.png has \(9, 20\) pixels.*give patch_size"):
         load_folder(tmp_path)
     (tmp_path / "tumor" / "p1" / "z.png").write_text("no image")
     with pytest.raises(ValueError, match="z.png cannot be read"):
         load_folder(tmp_path)
 
 
+def test_folder_with_other_classes_and_groups(tmp_path):
+    for name in ("benign", "malignant"):
+        (tmp_path / name).mkdir()
+        for file in ("slide1_0.png", "slide1_1.png", "slide2_0.png", "other.png"):
+            cv2.imwrite(str(tmp_path / name / file), np.zeros((20, 20, 3), np.uint8))
+    names = ("malignant", "benign")
+    patches = load_folder(tmp_path, class_names=names, group_pattern=r"(slide\d+)_")
+    assert patches.class_names == names and "4 malignant, 4 benign" in repr(patches)
+    assert patches.sources[0].startswith("malignant/") and patches.labels[0] == 0
+    assert patches.groups.tolist() == [tmp_path.name, "slide1", "slide1", "slide2"] * 2
+    assert patches.select([0, 5]).class_names == names
+    assert set(load_folder(tmp_path, class_names=names).groups) == {tmp_path.name}
+
+
 def test_files_that_are_not_patches(tmp_path):
-    with pytest.raises(ValueError, match="has no images"):
+    with pytest.raises(ValueError, match="normal has no images .* holds nothing.*normal, tumor"):
         load_folder(tmp_path)
+    (tmp_path / "benign").mkdir()
+    with pytest.raises(ValueError, match=r"\['benign'\].* or give class_names"):
+        load_folder(tmp_path)
+    (tmp_path / "benign").rmdir()
     with pytest.raises(FileNotFoundError, match="none.h5"):
         load_patches(tmp_path / "none.h5")
     (tmp_path / "text.h5").write_text("text")

@@ -1,9 +1,10 @@
 """One call for every source of patches; a new kind of source is one more entry of `READERS`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import h5py
 import numpy as np
 import pandas as pd
@@ -16,36 +17,55 @@ from utils.progress import progress_bar
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
-def load_folder(folder: str | Path, *, per_class: int | None = None, seed: int = 0) -> PatchSet:
-    """Read a folder ``folder/{normal,tumor}/<group>/...`` of images, PNG, JPEG, TIFF or BMP.
-
-    Images that lie directly in ``normal`` or ``tumor`` are one group.
+def load_folder(
+    folder: str | Path,
+    *,
+    class_names: Sequence[str] = CLASS_NAMES,
+    group_pattern: str = r"^([^/]+)/",
+    patch_size: int | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+) -> PatchSet:
+    """Read a folder with one subfolder of images, PNG, JPEG, TIFF or BMP, for each class.
 
     Parameters
     ----------
     folder, per_class, seed
         As in `load_patches`; patches that are not drawn are never read.
+    class_names : sequence of str
+        Names of the subfolders: normal first, tumor second.
+    group_pattern : str
+        Regular expression whose first group, in the path below the class's folder, is the patch's
+        group; by default the first subfolder. Images without a match are one group.
+    patch_size : int, optional
+        Height and width, in pixels, to which patches are resized.
 
     Returns
     -------
     PatchSet
     """
     folder = Path(folder)
-    files = [_image_files(folder / name) for name in CLASS_NAMES]
-    labels = np.repeat([0, 1], [len(paths) for paths in files])
+    files = [_image_files(folder, name, class_names) for name in class_names]
+    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files])
     chosen = draw_indices(labels, per_class, seed)
-    paths = np.concatenate(files)[chosen]
-    bar = progress_bar(paths, desc=f"read {folder.name}", unit="image")
-    images = [read_image(path) for path in bar]
-    for path, image in zip(paths, images, strict=True):
-        if image.shape != images[0].shape:
-            size, expected = image.shape[:2], images[0].shape[:2]
-            raise ValueError(f"{path} has {size} pixels, but {paths[0]} has {expected}: resize it.")
-    sources = [path.relative_to(folder) for path in paths]
-    groups = [path.parts[1] if len(path.parts) > 2 else folder.name for path in sources]
-    names = [path.as_posix() for path in sources]
-    arrays = map(np.array, (images, labels[chosen], groups, names, [(-1, -1)] * len(paths)))
-    return PatchSet(*arrays, name=folder.name)
+    paths, labels, images = np.concatenate(files)[chosen], labels[chosen], []
+    for path in progress_bar(paths, desc=f"read {folder.name}", unit="image"):
+        image = read_image(path)
+        if patch_size is not None:
+            image = cv2.resize(image, (patch_size, patch_size), interpolation=cv2.INTER_AREA)
+        images.append(image)
+        size, expected = image.shape[:2], images[0].shape[:2]
+        if size != expected:
+            error = f"{path} has {size} pixels, but {paths[0]} has {expected}: give patch_size."
+            raise ValueError(error)
+    sources = [path.relative_to(folder).as_posix() for path in paths]
+    below = [
+        source.removeprefix(f"{class_names[label]}/")
+        for source, label in zip(sources, labels, strict=True)
+    ]
+    groups = pd.Series(below).str.extract(group_pattern).iloc[:, 0].fillna(folder.name)
+    arrays = map(np.array, (images, labels, list(groups), sources, [(-1, -1)] * len(paths)))
+    return PatchSet(*arrays, class_names=tuple(class_names), name=folder.name)
 
 
 def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) -> PatchSet:
@@ -180,10 +200,14 @@ def load_patches(
     raise error(f"{source} is not a source of patches, or does not exist; expected {expected}.")
 
 
-def _image_files(folder: Path) -> list[Path]:
-    files = [path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES]
+def _image_files(folder: Path, name: str, class_names: Sequence[str]) -> list[Path]:
+    files = [path for path in (folder / name).rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES]
     if not files:
-        raise ValueError(f"{folder} has no images; expected {', '.join(_IMAGE_SUFFIXES)} in it.")
+        content = sorted(path.name for path in folder.glob("*")) or "nothing"
+        raise ValueError(
+            f"{folder / name} has no images ({', '.join(_IMAGE_SUFFIXES)}); {folder} holds "
+            f"{content}. Expected the subfolders {', '.join(class_names)}, or give class_names."
+        )
     return sorted(files)
 
 
