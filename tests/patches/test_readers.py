@@ -90,6 +90,19 @@ def test_patchcamelyon_is_read_from_its_one_file(tmp_path):
         load_patchcamelyon(tmp_path / "camelyon_x.h5")
 
 
+def test_patchcamelyon_of_other_file_names(tmp_path):
+    files = tmp_path / "pixels.h5", tmp_path / "truth.h5"
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 96, 96, 3), dtype=np.uint8)
+    with h5py.File(files[0], "w") as x, h5py.File(files[1], "w") as y:
+        x["x"], y["y"] = pixels, np.arange(20).reshape(-1, 1, 1, 1) % 2
+    (tmp_path / "slides.csv").write_text("wsi\n" + "\n".join(f"slide{i // 4}" for i in range(20)))
+    patches = load_patchcamelyon(*files, metadata=tmp_path / "slides.csv", per_class=5)
+    assert len(patches) == 10 and len(set(patches.groups)) > 1 and (patches.positions == -1).all()
+    assert set(load_patchcamelyon(*files).groups) == {"pixels"}
+    with pytest.raises(FileNotFoundError, match="none.csv"):
+        load_patchcamelyon(*files, metadata=tmp_path / "none.csv")
+
+
 def test_unknown_sources_and_options_list_the_known_ones(tmp_path, monkeypatch, sample):
     (tmp_path / "slide.txt").write_text("text")
     with pytest.raises(ValueError, match=r"slide.txt .*'sample'; a folder .*PatchCamelyon.*paper"):
@@ -108,12 +121,12 @@ def test_options_of_the_sample():
     assert len(load_patches("sample", per_class=5, sample_options=options)) > 10
 
 
-def _write_camelyon(path):
+def _write_camelyon(path, level=7):
     generator = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         for name, value in (("normal", 50), ("tumor", 200)):
             for patient in range(3):
-                node = file.create_group(f"{name}/level7/centre0/patient{patient}/node1")
+                node = file.create_group(f"{name}/level{level}/centre0/patient{patient}/node1")
                 pixels = np.full((4, 24, 24, 3), value) + np.arange(4)[:, None, None, None]
                 node["patches"] = pixels.astype(np.uint8)
                 node["locations"] = generator.integers(0, 1000, (4, 2))
@@ -135,6 +148,18 @@ def test_camelyon_layout(tmp_path):
         for i in where:
             row = np.flatnonzero((node["locations"][:] == few.positions[i]).all(axis=1))
             assert (node["patches"][row[0]] == few.images[i]).all()
+
+
+def test_camelyon_of_another_level_or_several_shapes(tmp_path):
+    path = tmp_path / "camelyon.h5"
+    _write_camelyon(path, level=5)
+    assert len(load_hdf5(path, level=5)) == 24
+    with pytest.raises(ValueError, match="no normal/level7"):
+        load_hdf5(path)
+    with h5py.File(path, "a") as file:
+        file["tumor/level5/centre0/patient9/node1/patches"] = np.ones((2, 9, 9, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"several shapes.*\(9, 9, 3\)"):
+        load_hdf5(path, level=5)
 
 
 def test_sampling_a_large_file_reads_little(tmp_path):

@@ -68,7 +68,9 @@ def load_folder(
     return PatchSet(*arrays, class_names=tuple(class_names), name=folder.name)
 
 
-def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) -> PatchSet:
+def load_hdf5(
+    path: str | Path, *, level: int = 7, per_class: int | None = None, seed: int = 0
+) -> PatchSet:
     """Read the paper's Camelyon layout: ``{tumor,normal}/level7/centre*/patient*/node*/patches``.
 
     Beside ``patches``, ``(N, H, W, 3)`` uint8, a node may have ``locations``, ``(N, 2)``, x and y.
@@ -78,6 +80,8 @@ def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) 
     ----------
     path, per_class, seed
         As in `load_patches`; patches that are not drawn are never read.
+    level : int
+        Slide level in the group's name.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) 
         table = pd.concat(
             pd.DataFrame({"label": label, "node": node.name, "row": range(len(node["patches"]))})
             for label, name in enumerate(CLASS_NAMES)
-            for node in _nodes(file, f"{name}/level7")
+            for node in _nodes(file, f"{name}/level{level}")
         )
         table = table.iloc[draw_indices(table["label"].to_numpy(), per_class, seed)]
         nodes = table.groupby("node", sort=False)["row"]
@@ -98,6 +102,8 @@ def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) 
             images.append(node["patches"][rows])
             unknown = np.full((len(rows), 2), -1)
             positions.append(node["locations"][rows] if "locations" in node else unknown)
+    if len(shapes := {image.shape[1:] for image in images}) > 1:
+        raise ValueError(f"{path} has patches of several shapes, {shapes}: expected one.")
     images, positions = np.concatenate(images), np.concatenate(positions).astype(np.int64)
     sources = table["node"].str.split("/", n=3).str[-1]
     groups = sources.str.rsplit("/", n=1).str[0]
@@ -106,41 +112,49 @@ def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) 
 
 
 def load_patchcamelyon(
-    path: str | Path, *, per_class: int | None = None, seed: int = 0
+    images: str | Path,
+    labels: str | Path | None = None,
+    *,
+    metadata: str | Path | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
 ) -> PatchSet:
-    """Read PatchCamelyon: ``..._x.h5`` beside ``..._y.h5`` and perhaps ``..._meta.csv``.
-
-    They hold the datasets ``x``, ``(N, 96, 96, 3)`` uint8, and ``y``, 0 or 1, and the column
-    ``wsi``, the slides, which are the groups; without it all patches are one group.
+    """Read PatchCamelyon's HDF5 files.
 
     Parameters
     ----------
-    path, per_class, seed
+    images : str or Path
+        File ``..._x.h5`` with the dataset ``x``, ``(N, 96, 96, 3)`` uint8.
+    labels, metadata : str or Path, optional
+        File with the dataset ``y``, 0 or 1, and CSV file whose column ``wsi`` gives the groups; by
+        default ``..._y.h5`` and ``..._meta.csv``. Without metadata all patches are one group.
+    per_class, seed
         As in `load_patches`; patches that are not drawn are never read.
 
     Returns
     -------
     PatchSet
     """
-    path = Path(path)
+    path = Path(images)
     beside = str(path.with_suffix("")).removesuffix("x")
-    labels, metadata = Path(f"{beside}y{path.suffix}"), Path(f"{beside}meta.csv")
+    labels, default = Path(labels or f"{beside}y{path.suffix}"), Path(f"{beside}meta.csv")
     with _open_hdf5(path, "x") as image_file, _open_hdf5(labels, "y") as label_file:
         x, y = image_file["x"], label_file["y"][:].reshape(-1).astype(int)
         check_rgb(x, f"the patches of {path}")
         if len(x) != len(y):
             raise ValueError(f"{path} has {len(x)} patches, but {labels} has {len(y)} labels.")
         chosen = draw_indices(y, per_class, seed)
-        images = x[chosen]
+        pixels = x[chosen]
     table = pd.DataFrame({"wsi": [path.stem] * len(y)})
-    if metadata.is_file():
+    if metadata or default.is_file():
+        metadata = metadata or default
         table = pd.read_csv(metadata)
         if "wsi" not in table or len(table) != len(y):
             size = f"{len(table)} rows and the columns {list(table)}"
             raise ValueError(f"{metadata} has {size}; expected {len(y)} rows and a column 'wsi'.")
     table = table.reindex(columns=["wsi", "coord_x", "coord_y"], fill_value=-1).iloc[chosen]
     groups = table.pop("wsi").astype(str).to_numpy(str)
-    return PatchSet(images, y[chosen], groups, groups, table.to_numpy(np.int64), name=path.stem)
+    return PatchSet(pixels, y[chosen], groups, groups, table.to_numpy(np.int64), name=path.stem)
 
 
 class Reader(NamedTuple):
