@@ -21,7 +21,7 @@ def test_folder(tmp_path):
     assert (patches.images[0, 0, 0] == [0, 0, 40]).all()
     assert load_folder(tmp_path, patch_size=10).images.shape == (8, 10, 10, 3)
     cv2.imwrite(str(tmp_path / "tumor" / "p1" / "z.png"), np.zeros((9, 20, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"z.png has \(9, 20\) pixels.*give patch_size"):
+    with pytest.raises(ValueError, match=r"z.png has shape \(9, 20, 3\), not .* give patch_size"):
         load_folder(tmp_path)
     (tmp_path / "tumor" / "p1" / "z.png").write_text("no image")
     with pytest.raises(ValueError, match="z.png cannot be read"):

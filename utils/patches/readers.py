@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import h5py
 import numpy as np
 import pandas as pd
@@ -45,27 +44,23 @@ def load_folder(
     PatchSet
     """
     folder = Path(folder)
-    files = [_image_files(folder, name, class_names) for name in class_names]
-    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files])
-    chosen = draw_indices(labels, per_class, seed)
-    paths, labels, images = np.concatenate(files)[chosen], labels[chosen], []
-    for path in progress_bar(paths, desc=f"read {folder.name}", unit="image"):
-        image = read_image(path)
-        if patch_size is not None:
-            image = cv2.resize(image, (patch_size, patch_size), interpolation=cv2.INTER_AREA)
-        images.append(image)
-        size, expected = image.shape[:2], images[0].shape[:2]
-        if size != expected:
-            error = f"{path} has {size} pixels, but {paths[0]} has {expected}: give patch_size."
-            raise ValueError(error)
-    sources = [path.relative_to(folder).as_posix() for path in paths]
-    below = [
-        source.removeprefix(f"{class_names[label]}/")
-        for source, label in zip(sources, labels, strict=True)
-    ]
-    groups = pd.Series(below).str.extract(group_pattern).iloc[:, 0].fillna(folder.name)
-    arrays = map(np.array, (images, labels, list(groups), sources, [(-1, -1)] * len(paths)))
-    return PatchSet(*arrays, class_names=tuple(class_names), name=folder.name)
+    table = pd.DataFrame(
+        {"label": label, "class": name, "file": path.relative_to(folder / name).as_posix()}
+        for label, name in enumerate(class_names)
+        for path in _image_files(folder, name, class_names)
+    )
+    table = table.iloc[draw_indices(table["label"].to_numpy(), per_class, seed)]
+    sources = (table["class"] + "/" + table["file"]).to_numpy(str)
+    groups = table["file"].str.extract(group_pattern).iloc[:, 0].fillna(folder.name).to_numpy(str)
+    images = []
+    for source in progress_bar(sources, desc=f"read {folder.name}", unit="image"):
+        images.append(read_image(folder / source, patch_size))
+        shape, first = images[-1].shape, images[0].shape
+        if shape != first:
+            raise ValueError(f"{folder / source} has shape {shape}, not {first}: give patch_size.")
+    arrays = np.array(images), table["label"].to_numpy(), groups, sources
+    positions = np.full((len(images), 2), -1)
+    return PatchSet(*arrays, positions, class_names=tuple(class_names), name=folder.name)
 
 
 def load_hdf5(
@@ -136,8 +131,8 @@ def load_patchcamelyon(
     PatchSet
     """
     path = Path(images)
-    beside = str(path.with_suffix("")).removesuffix("x")
-    labels, default = Path(labels or f"{beside}y{path.suffix}"), Path(f"{beside}meta.csv")
+    stem = str(path.with_suffix("")).removesuffix("x")
+    labels, slides = Path(labels or f"{stem}y{path.suffix}"), Path(metadata or f"{stem}meta.csv")
     with _open_hdf5(path, "x") as image_file, _open_hdf5(labels, "y") as label_file:
         x, y = image_file["x"], label_file["y"][:].reshape(-1).astype(int)
         check_rgb(x, f"the patches of {path}")
@@ -146,12 +141,11 @@ def load_patchcamelyon(
         chosen = draw_indices(y, per_class, seed)
         pixels = x[chosen]
     table = pd.DataFrame({"wsi": [path.stem] * len(y)})
-    if metadata or default.is_file():
-        metadata = metadata or default
-        table = pd.read_csv(metadata)
+    if metadata or slides.is_file():
+        table = pd.read_csv(slides)
         if "wsi" not in table or len(table) != len(y):
             size = f"{len(table)} rows and the columns {list(table)}"
-            raise ValueError(f"{metadata} has {size}; expected {len(y)} rows and a column 'wsi'.")
+            raise ValueError(f"{slides} has {size}; expected {len(y)} rows and a column 'wsi'.")
     table = table.reindex(columns=["wsi", "coord_x", "coord_y"], fill_value=-1).iloc[chosen]
     groups = table.pop("wsi").astype(str).to_numpy(str)
     return PatchSet(pixels, y[chosen], groups, groups, table.to_numpy(np.int64), name=path.stem)
