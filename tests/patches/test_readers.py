@@ -5,8 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from utils.patches import load_folder, load_hdf5, load_patchcamelyon, load_patches
-from utils.patches.readers import READERS, Reader
+from utils.patches import READERS, Reader, load_folder, load_hdf5, load_patchcamelyon, load_patches
 
 
 def test_folder(tmp_path):
