@@ -58,9 +58,9 @@ def load_folder(
         shape, first = images[-1].shape, images[0].shape
         if shape != first:
             raise ValueError(f"{folder / source} has shape {shape}, not {first}: give patch_size.")
-    arrays = np.array(images), table["label"].to_numpy(), groups, sources
     positions = np.full((len(images), 2), -1)
-    return PatchSet(*arrays, positions, class_names=tuple(class_names), name=folder.name)
+    arrays = np.array(images), table["label"].to_numpy(), groups, sources, positions
+    return PatchSet(*arrays, class_names=tuple(class_names), name=folder.name)
 
 
 def load_hdf5(
@@ -75,8 +75,7 @@ def load_hdf5(
     ----------
     path, per_class, seed
         As in `load_patches`; patches that are not drawn are never read.
-    level : int
-        Slide level in the group's name.
+    level : int, of the slides, in the group's name
 
     Returns
     -------
@@ -212,10 +211,8 @@ def _image_files(folder: Path, name: str, class_names: Sequence[str]) -> list[Pa
     files = [path for path in (folder / name).rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES]
     if not files:
         content = sorted(path.name for path in folder.glob("*")) or "nothing"
-        raise ValueError(
-            f"{folder / name} has no images ({', '.join(_IMAGE_SUFFIXES)}); {folder} holds "
-            f"{content}. Expected the subfolders {', '.join(class_names)}, or give class_names."
-        )
+        error = f"{folder / name} has no images {_IMAGE_SUFFIXES}; {folder} holds {content}"
+        raise ValueError(f"{error}; expected {', '.join(class_names)}, or give class_names.")
     return sorted(files)
 
 
