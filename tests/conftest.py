@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 
 from utils.lucid_bridge import import_lucid
-from utils.networks import Backbone, Model, choose_backbone, finetuned_model
-from utils.networks.backbones import WeightsUnavailable
+from utils.networks import Backbone, Model, WeightsUnavailable, choose_backbone, finetuned_model
 from utils.networks.checkpoints import add_head
 from utils.networks.weights import finetuned_paths
 from utils.patches import PatchSet, load_sample

@@ -9,8 +9,7 @@ import tensorflow as tf
 from utils.concepts import MEASURES, ConceptMeasures, analyse
 from utils.heatmaps import METHODS, Method, explain
 from utils.networks import BACKBONES, layer_features_and_gradients, linear_probe, load_model
-from utils.patches import PatchSet, load_patches
-from utils.patches.readers import READERS, Reader
+from utils.patches import READERS, PatchSet, Reader, load_patches
 from utils.results import figures
 
 

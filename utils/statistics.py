@@ -1,7 +1,4 @@
-"""Resampling of whole groups, intervals, permutation tests and false discovery rates.
-
-Patches of one group (region, patient) resemble each other: groups are resampled, never patches.
-"""
+"""Intervals and tests over whole groups (regions, patients), whose patches resemble each other."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -27,13 +24,7 @@ def steady_scaler(x: np.ndarray) -> StandardScaler:
 
 
 def intervals(
-    table: pd.DataFrame,
-    by: Sequence[str],
-    measures: Sequence[str],
-    *,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    table: pd.DataFrame, by: Sequence[str], measures: Sequence[str], **options
 ) -> pd.DataFrame:
     """Average measures, with bootstrap intervals over whole groups.
 
@@ -43,10 +34,8 @@ def intervals(
         One row per patch, with a column ``group``; missing values of a measure are left out.
     by, measures : sequence of str
         Columns whose combinations are averaged separately (may be empty), and columns to average.
-    resamples, seed : int
-        Number and seed of the resamples of the groups.
-    level : float
-        Level of the intervals, in (0, 1).
+    **options
+        ``level``, ``resamples`` and ``seed``, as in `mean_interval`.
 
     Returns
     -------
@@ -58,10 +47,10 @@ def intervals(
     parts = table.groupby(list(by), sort=False) if len(by) else [((), table)]
     for (key, subset), measure in product(parts, measures):
         known = subset.dropna(subset=measure)
-        values, groups = known[measure].to_numpy(float), known["group"].to_numpy()
-        low, high = mean_interval(values, groups, resamples=resamples, level=level, seed=seed)
-        mean = values.mean() if len(values) else np.nan
-        rows.append((*key, measure, mean, low, high, len(values), len(np.unique(groups))))
+        values = known[measure].astype(float)
+        interval = mean_interval(values.to_numpy(), known["group"], **options)
+        numbers = len(known), known["group"].nunique()
+        rows.append((*key, measure, values.mean(), *interval, *numbers))
     return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n", "groups"])
 
 
@@ -69,8 +58,8 @@ def mean_interval(
     values: np.ndarray,
     groups: np.ndarray,
     *,
-    resamples: int = 2000,
     level: float = 0.95,
+    resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Compute the bootstrap interval of a mean over groups; NaN for fewer than two groups."""
@@ -84,6 +73,8 @@ def mean_interval(
 
 def percentile_interval(resampled: np.ndarray, level: float = 0.95) -> np.ndarray:
     """Return the central interval of statistics, ``(resamples, ...)``, without NaN, (2, ...)."""
+    if not len(resampled):
+        return np.full((2, *resampled.shape[1:]), np.nan)
     tail = round(50 * (1 - level), 10)  # 2.5 exactly
     return np.nanpercentile(resampled, [tail, 100 - tail], axis=0)
 
@@ -115,20 +106,17 @@ def grouped_r2(
     return 1 - group_sums((truth - predicted) ** 2, codes, counts) / total
 
 
-def mean_over_deviation(values: np.ndarray) -> np.ndarray:
-    """Return mean over standard deviation of each column, 0 where it is constant."""
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
-    return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0)
-
-
-def grouped_mean_over_deviation(
-    values: np.ndarray, codes: np.ndarray, counts: np.ndarray
+def mean_over_deviation(
+    values: np.ndarray, codes: np.ndarray | None = None, counts: np.ndarray | None = None
 ) -> np.ndarray:
-    """Compute `mean_over_deviation` over the groups of each resample."""
-    count = group_sums(np.ones((len(values), 1)), codes, counts)
-    mean = group_sums(values, codes, counts) / count
-    variance = np.maximum(group_sums(values**2, codes, counts) / count - mean**2, 0)
-    return np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 0)
+    """Return mean over standard deviation, by default of all values once, 0 where constant."""
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    if counts is not None:
+        count = group_sums(np.ones((len(values), 1)), codes, counts)
+        mean = group_sums(values, codes, counts) / count
+        variance = group_sums(values**2, codes, counts) / count - mean**2
+        deviation = np.sqrt(np.maximum(variance, 0))
+    return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0)
 
 
 def jackknife_error(left_out: Sequence[float]) -> float:
@@ -138,6 +126,8 @@ def jackknife_error(left_out: Sequence[float]) -> float:
 
 def permutation_p_value(value: np.ndarray, null: np.ndarray) -> np.ndarray:
     """Return the share of a null, ``(permutations, T)``, and the value that reach the value."""
+    if not len(null):
+        return np.full_like(value, np.nan)
     return (1 + (null >= value).sum(axis=0)) / (1 + len(null))
 
 

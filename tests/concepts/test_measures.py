@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from utils.concepts import MEASURES, nuclei_measures, texture_measures
-from utils.concepts.measures import NUCLEI, TEXTURE
+from utils.concepts import MEASURES, texture_measures
+from utils.concepts.measures import NUCLEI, TEXTURE, nuclei_measures
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 
 
@@ -28,9 +28,8 @@ def test_texture_is_the_mean_over_distances_and_angles():
         texture_measures(images, distances=[d], angles=[angle]) for d in (1, 3) for angle in angles
     ]
     np.testing.assert_allclose(both, np.mean(single, axis=0))
-    for options in ({"distances": []}, {"distances": [20]}, {"angles": []}):
-        with pytest.raises(ValueError, match="distances from 1 to 19"):
-            texture_measures(images, **options)
+    with pytest.raises(ValueError, match=r"distances are \[20\]; expected 1 to 19"):
+        texture_measures(images, distances=[20])
 
 
 def test_nuclei_by_hand():
@@ -52,8 +51,8 @@ def test_nuclei_by_hand():
     np.testing.assert_allclose(table["neoplastic share"][:2], [16 / 48, 16 / 64])
     assert table["haematoxylin"][0] > table["haematoxylin"][1] + 0.05
     assert table.loc[2:].isna().all(axis=None)
-    with pytest.raises(ValueError, match="no masks of nuclei"):
-        nuclei_measures(PatchSet(images, np.ones(4), *(np.arange(4),) * 2, np.zeros((4, 2))))
+    without = PatchSet(images, np.ones(4), *(np.arange(4),) * 2, np.zeros((4, 2)))
+    assert nuclei_measures(without).isna().all(axis=None) and len(nuclei_measures(without)) == 4
 
 
 def test_registered_measures_take_patches(colored_patches):

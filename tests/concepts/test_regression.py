@@ -1,8 +1,36 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.preprocessing import StandardScaler
 
-from utils.concepts import cross_validated_r2, learning_curve, regression
+from utils.concepts import cross_validated_r2, learning_curve, regress, regression
+from utils.concepts.ridge import PENALTIES
+
+
+def test_regression_is_that_of_scikit_learn():
+    """Nested cross-validation over groups, concept by concept, with features of other scales."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(240, 30)) * generator.uniform(2, 10, 30) + 5
+    weights = generator.normal(size=(30, 3)) * (generator.random((30, 3)) < 0.3)
+    noise = generator.normal(size=(240, 3)) * [1, 30, 300]
+    y = pd.DataFrame(x @ weights + noise, columns=list("abc"))
+    groups = np.repeat(np.arange(12), 20)
+    found = regress({"layer": x}, y, groups, folds=3, permutations=2)["layer"].predicted[0]
+    penalties = set()
+    for train, test in GroupKFold(3, shuffle=True, random_state=0).split(x, groups=groups):
+        scaler = StandardScaler().fit(x[train])
+        inner = list(GroupKFold(4).split(train, groups=groups[train]))
+        for column, name in enumerate(y):
+            search = GridSearchCV(
+                Ridge(), {"alpha": PENALTIES}, cv=inner, scoring="neg_mean_squared_error"
+            )
+            search.fit(scaler.transform(x[train]), y[name].to_numpy()[train])
+            penalties.add(search.best_params_["alpha"])
+            predicted = search.predict(scaler.transform(x[test]))
+            np.testing.assert_allclose(found[test, column], predicted, rtol=1e-6)
+    assert len(penalties) > 1
 
 
 def test_a_channel_that_hardly_ever_answers_does_not_break_the_fit(planted):
@@ -16,17 +44,19 @@ def test_a_channel_that_hardly_ever_answers_does_not_break_the_fit(planted):
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
-def test_concept_vectors_point_where_the_concept_was_planted():
+def test_sensitivities_are_along_unit_vectors_of_the_planted_concept():
+    """A logit that grows along one channel for each patch has the vectors' entry there."""
     generator = np.random.default_rng(0)
     scale = generator.uniform(0.1, 10, 12)
     x = generator.normal(size=(600, 12)) * scale
     weights = generator.normal(size=12)
     signal = x @ weights
     y = pd.DataFrame({"planted": signal + generator.normal(size=600) * signal.std() / 5})
-    vectors = regression.concept_vectors({"layer": x}, y, np.repeat(np.arange(12), 50))["layer"]
-    assert vectors.shape == (12, 1)
-    vector = vectors["planted"].to_numpy()
-    np.testing.assert_allclose(np.linalg.norm(vector), 1)
+    channels, groups = np.arange(600) % 12, np.repeat(np.arange(12), 50)
+    options = {"gradients": {"layer": np.eye(12)[channels]}, "permutations": 1}
+    entries = regress({"layer": x}, y, groups, **options)["layer"].sensitivity[:, 0]
+    vector = pd.Series(entries).groupby(channels).mean().to_numpy()  # over the folds
+    np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=0.05)
     weighted = (vector * scale) @ (weights * scale)  # channels that hardly vary tell little
     norms = np.linalg.norm(vector * scale) * np.linalg.norm(weights * scale)
     assert weighted / norms > 0.99
@@ -58,15 +88,13 @@ def test_null_keeps_what_neighbours_share():
 
 def test_bad_measures(planted):
     features, measures, groups = planted
-    with pytest.raises(ValueError, match=r"'flat' is 1\.0 for every patch"):
-        cross_validated_r2(features, measures.assign(flat=1.0), groups)
-    with pytest.raises(ValueError, match="not finite for 1 patches"):
-        holes = measures["null"].where(np.arange(480) > 0)
-        cross_validated_r2(features, measures.assign(holes=holes), groups)
+    holes = measures["null"].where(np.arange(480) > 0)
+    with pytest.raises(ValueError, match=r"\['flat', 'holes'\] are constant or not finite"):
+        cross_validated_r2(features, measures.assign(flat=1.0, holes=holes), groups)
     for count, folds in ((2, 5), (3, 2), (12, 1)):
         with pytest.raises(ValueError, match=f"{count} groups for {folds} folds"):
             cross_validated_r2(features, measures, groups % count, folds=folds)
-    with pytest.raises(ValueError, match="479 group labels for 480 patches"):
+    with pytest.raises(ValueError, match="'measures': 480, 'layer': 480, 'groups': 479"):
         cross_validated_r2(features, measures, groups[1:])
     with pytest.raises(ValueError, match="same PatchSet"):
         cross_validated_r2({"layer": features["layer"][:9]}, measures, groups)

@@ -61,10 +61,8 @@ def test_gradcam_under_global_pooling_is_cam(tiny_classifier, images, fine):
 
 def test_a_new_method_is_one_entry(tiny_classifier, images, fine, monkeypatch):
     methods = {
-        "hirescam": Method(
-            "hirescam", "HiResCAM", "C5", lambda a, g: tf.reduce_sum(a * g, axis=-1)
-        ),
-        "mean": Method("mean", "mean gradient", "C6", lambda a, g: tf.reduce_mean(g, -1), "input"),
+        "hirescam": Method("hirescam", "HiResCAM", lambda a, g: tf.reduce_sum(a * g, axis=-1)),
+        "mean": Method("mean", "mean", lambda a, g: tf.reduce_mean(g, axis=-1), of="input"),
     }
     for name, method in methods.items():
         monkeypatch.setitem(METHODS, name, method)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from utils.networks import BACKBONES, choose_backbone, layer_features, load_model
-from utils.networks.backbones import DENSENET121, INCEPTIONV3, RESNET50, get_backbone
+from utils.networks import BACKBONES, choose_backbone, get_backbone, layer_features, load_model
+from utils.networks.backbones import DENSENET121, INCEPTIONV3, RESNET50
 
 CHANNELS = {
     "inceptionv3": {

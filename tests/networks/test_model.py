@@ -116,7 +116,7 @@ def test_functions_of_other_arguments_are_other_functions(tiny_classifier, image
 
 
 def test_features_are_pooled_activations_of_one_pass(tiny_model, images):
-    features = layer_features(tiny_model, images)
+    features = layer_features(tiny_model, images, batch_size=2)
     assert list(features) == ["early", "late"]
     for name, pooled in features.items():
         outputs = tiny_model.submodel([name])(tiny_model.preprocess(images), training=False)[name]
@@ -124,7 +124,7 @@ def test_features_are_pooled_activations_of_one_pass(tiny_model, images):
 
 
 def test_gradients_against_finite_differences(tiny_classifier, images, tail):
-    features, gradients = layer_features_and_gradients(tiny_classifier, images)
+    features, gradients = layer_features_and_gradients(tiny_classifier, images, batch_size=2)
     for layer, pooled in layer_features(tiny_classifier, images).items():
         np.testing.assert_allclose(features[layer], pooled, atol=1e-6)
     activations = tiny_classifier.submodel(["early"])(tiny_classifier.preprocess(images))["early"]
@@ -157,7 +157,10 @@ def test_one_pass_per_patch(tiny_classifier, images, monkeypatch):
     monkeypatch.setattr(
         Model, "preprocess", lambda self, batch: seen.append(len(batch)) or preprocess(self, batch)
     )
+    layer_features_and_gradients(tiny_classifier, images, batch_size=2)
+    layer_features(tiny_classifier, images, batch_size=3)
+    assert seen == [2, 2, 1, 3, 2]
     many = np.tile(images, (16, 1, 1, 1))
     features, _ = layer_features_and_gradients(tiny_classifier, many)
-    assert seen == [32, 32, 16]
+    assert seen[5:] == [32, 32, 16]
     np.testing.assert_allclose(features["late"], np.tile(features["late"][:5], (16, 1)), rtol=1e-5)

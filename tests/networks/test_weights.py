@@ -8,8 +8,7 @@ import pytest
 
 from utils import assets
 from utils.files import file_sha256
-from utils.networks import backbones, choose_backbone, load_model
-from utils.networks.backbones import WeightsUnavailable
+from utils.networks import WeightsUnavailable, backbones, choose_backbone, load_model
 from utils.networks.weights import load_finetuned, randomise
 
 VARIABLE = "INCEPTIONV3_IMAGENET_WEIGHTS"

@@ -27,5 +27,14 @@ def test_sample_options():
     assert large.images.shape[1:] == (299, 299, 3)
     strict = load_sample(stride=75, tumor_share=0.9)
     assert 0 < strict.labels.sum() < load_sample(stride=75).labels.sum()
-    with pytest.raises(ValueError, match="patch_size is 400"):
+    full = load_sample(stride=75, max_empty=0.1)
+    assert (full.images.min(axis=-1) > 200).mean(axis=(1, 2)).max() <= 0.1
+    with pytest.raises(ValueError, match="patch_size=400 <= block_size=375 <= 1500"):
         load_sample(patch_size=400)
+
+
+def test_groups_of_another_block_size_have_other_names(sample):
+    """The first block of 375 pixels is not that of 750, so that neither stands for the other."""
+    large = load_sample(block_size=750, stride=150)
+    assert len(set(large.groups)) == 8 and not set(sample.groups) & set(large.groups)
+    assert load_sample(patch_size=400, block_size=750, stride=175).images.shape[1:3] == (400, 400)

@@ -12,14 +12,14 @@ from utils.heatmaps.sanity import FULLY_RANDOM, OTHER_PATCH
 from utils.optvis.complexity import MEASURES as complexity_measures
 from utils.statistics import intervals
 
-# Title, networks, and whether the layers are early or deep, of each difference of R2 for C3.
-C3_DIFFERENCES = (
-    ("early minus deep layers, pretrained", "pretrained", "pretrained", "early", "deep"),
-    ("pretrained minus random, early layers", "pretrained", "random", "early", "early"),
-    ("pretrained minus random, deep layers", "pretrained", "random", "deep", "deep"),
-    ("finetuned minus pretrained, early layers", "finetuned", "pretrained", "early", "early"),
-    ("finetuned minus pretrained, deep layers", "finetuned", "pretrained", "deep", "deep"),
-)
+# Title of each difference of R2 for C3, and the network and layers on either side.
+C3_DIFFERENCES = {
+    "early minus deep layers, pretrained": (("pretrained", "early"), ("pretrained", "deep")),
+    "pretrained minus random, early layers": (("pretrained", "early"), ("random", "early")),
+    "pretrained minus random, deep layers": (("pretrained", "deep"), ("random", "deep")),
+    "finetuned minus pretrained, early layers": (("finetuned", "early"), ("pretrained", "early")),
+    "finetuned minus pretrained, deep layers": (("finetuned", "deep"), ("pretrained", "deep")),
+}
 EARLY_OR_DEEP = {
     "more": "texture is more readable in early layers than in deep ones",
     "less": "texture is more readable in deep layers than in early ones",
@@ -39,13 +39,11 @@ def judge_c1(complexity: pd.DataFrame) -> str:
 
     Parameters
     ----------
-    complexity : DataFrame
-        From `complexity_by_layer`, of networks ``pretrained``, ``finetuned`` and ``random``.
+    complexity : DataFrame, from `complexity_by_layer`
 
     Returns
     -------
     str
-        One sentence per measure, on the deep layers (`early_and_deep`), and a verdict.
     """
     deep = early_and_deep(complexity["layer"].unique())[1]
     rows = complexity[complexity["layer"].isin(deep)].set_index(["measure", "network"]).sort_index()
@@ -53,11 +51,12 @@ def judge_c1(complexity: pd.DataFrame) -> str:
     for measure, title in complexity_measures.items():
         change = rows.loc[(measure, "finetuned - pretrained")]
         to_random = rows.loc[(measure, "random - pretrained"), "mean"].mean()
-        simpler.append((change["high"] < 0).sum())
-        more.append((change["low"] > 0).sum())
+        lower, higher = (change["high"] < 0).sum(), (change["low"] > 0).sum()
+        simpler.append(lower)
+        more.append(higher)
         sentences.append(
-            f"{title}: lower after finetuning in {simpler[-1]} of the {len(deep)} deep layers, "
-            f"higher in {more[-1]}, undecided in {len(deep) - simpler[-1] - more[-1]} (mean change "
+            f"{title}: lower after finetuning in {lower} of the {len(deep)} deep layers, higher in "
+            f"{higher}, undecided in {len(deep) - lower - higher} (mean change "
             f"{change['mean'].mean():+.3f}; to random {to_random:+.3f})."
         )
     if min(simpler) > len(deep) / 2 and max(more) == 0:
@@ -72,16 +71,15 @@ def judge_c1(complexity: pd.DataFrame) -> str:
 def judge_c2(comparison: pd.DataFrame) -> str:
     """Judge whether maps lie on neoplastic nuclei more than every baseline does.
 
+    By average precision among nuclei, the only measure that a nucleus detector cannot win.
+
     Parameters
     ----------
-    comparison : DataFrame
-        From `compare_with_baselines`.
+    comparison : DataFrame, from `compare_with_baselines`
 
     Returns
     -------
     str
-        One line per measure, and a verdict by average precision among nuclei, the only measure
-        that a mere nucleus detector cannot win.
     """
     lines, wins = [], {}
     for measure, rows in comparison.groupby("measure", sort=False):
@@ -106,34 +104,32 @@ def judge_c2(comparison: pd.DataFrame) -> str:
 def judge_randomisation(table: pd.DataFrame) -> str:
     """Judge for each method whether its maps depend on the weights.
 
+    It fails where the maps of the fully random network are more similar to the original ones than
+    those of another patch, and passes where they are less similar (95 % interval of the paired
+    difference of rank correlations over groups).
+
     Parameters
     ----------
-    table : DataFrame
-        From `cascading_randomisation`.
+    table : DataFrame, from `cascading_randomisation`
 
     Returns
     -------
     str
-        One line per method. It fails where the maps of the fully random network are more similar to
-        the original ones than those of another patch are, and passes where they are less similar
-        (95 % interval of the paired difference of rank correlations over groups).
     """
     lines = []
     for method, rows in table.groupby("method", sort=False):
-        index = ["patch", "group"]
-        paired = rows.pivot_table("spearman", index, "kept_up_to").reset_index()
+        paired = rows.pivot_table("spearman", ["patch", "group"], "kept_up_to").reset_index()
         if not {FULLY_RANDOM, OTHER_PATCH} <= set(paired):
             lines.append(f"{method}: undecided; the random network's maps are all constant.")
             continue
         paired["difference"] = paired[FULLY_RANDOM] - paired[OTHER_PATCH]
-        measures = ["difference", FULLY_RANDOM, OTHER_PATCH]
-        means = intervals(paired, [], measures).set_index("measure")
-        low, high, groups = means.loc["difference", ["low", "high", "groups"]]
+        interval = intervals(paired, [], ["difference"]).iloc[0]
+        low, high, groups = interval[["low", "high", "groups"]]
         lines.append(
             f"{method}: {_outcome(low, high, 'FAILS', 'passes')}; rank correlation with the fully "
-            f"random network's maps {means.loc[FULLY_RANDOM, 'mean']:+.2f}, with those of another "
-            f"patch {means.loc[OTHER_PATCH, 'mean']:+.2f}, difference {low:+.2f} to {high:+.2f} "
-            f"over {int(groups)} groups"
+            f"random network's maps {paired[FULLY_RANDOM].mean():+.2f}, with those of another "
+            f"patch {paired[OTHER_PATCH].mean():+.2f}, difference {low:+.2f} to {high:+.2f} over "
+            f"{groups} groups"
         )
     return "\n".join(lines)
 
@@ -154,21 +150,22 @@ def judge_c3(
     networks : mapping of str to (mapping of str to Regression)
         Regressions of ``random``, ``pretrained`` and ``finetuned``, by layer.
     groups : array, (N,)
-        Group of each patch.
     layers : sequence of str, optional
         Layers that count; by default all.
 
     Returns
     -------
     str
-        One line per difference of mean held-out R2, with its 95 % interval, and a verdict.
     """
-    thirds = early_and_deep(layers or networks["pretrained"])
-    places = dict(zip(("early", "deep"), thirds, strict=True))
+    early, deep = early_and_deep(layers or networks["pretrained"])
+    sides = {
+        (network, place): [by_layer[layer] for layer in names]
+        for network, by_layer in networks.items()
+        for place, names in (("early", early), ("deep", deep))
+    }
     lines, outcomes = [], []
-    for title, one, other, *where in C3_DIFFERENCES:
-        compared = (places[place] for place in where)
-        difference, low, high = r2_difference(networks[one], networks[other], groups, *compared)
+    for title, (one, other) in C3_DIFFERENCES.items():
+        difference, low, high = r2_difference(sides[one], sides[other], groups)
         outcomes.append(_outcome(low, high))
         lines.append(f"{title}: {difference:+.3f} ({low:+.3f} to {high:+.3f}), {outcomes[-1]}")
     readable, learned, learned_deep, early_change, deep_change = outcomes
@@ -188,13 +185,11 @@ def judge_relevance(table: pd.DataFrame) -> str:
 
     Parameters
     ----------
-    table : DataFrame
-        Table ``relevance`` from `analyse`.
+    table : DataFrame, ``relevance`` from `analyse`
 
     Returns
     -------
     str
-        One line per network.
     """
     lines = []
     for network, rows in table.groupby("network", sort=False):
@@ -211,16 +206,16 @@ def judge_relevance(table: pd.DataFrame) -> str:
 def judge_reuse(cka: pd.DataFrame) -> str:
     """Judge whether finetuning keeps early features more than deep ones.
 
+    They differ where their mean intervals, which are wider than necessary, do not overlap.
+
     Parameters
     ----------
-    cka : DataFrame
-        From `cka_by_layer`, of pretrained with finetuned and of pretrained with random.
+    cka : DataFrame, from `cka_by_layer`
+        Of pretrained with finetuned, and of pretrained with random.
 
     Returns
     -------
     str
-        One paragraph. Early and deep layers differ where their mean intervals do not overlap, which
-        are wider than necessary.
     """
     pairs = cka[cka["one"] == "pretrained"].set_index(["other", "layer"])[["cka", "low", "high"]]
     (early, random_early), (deep, random_deep) = (

@@ -1,6 +1,6 @@
 """How well concepts are predicted, in-sample and held out, and whether the output needs them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +12,15 @@ from sklearn.preprocessing import StandardScaler
 from utils.concepts.regression import Regression, concept_targets, regress
 from utils.progress import progress_bar
 from utils.statistics import (
-    grouped_mean_over_deviation,
     mean_over_deviation,
     percentile_interval,
     permutation_p_value,
     resample_groups,
     with_false_discovery_rate,
 )
+
+RESAMPLES = 1000  # of groups, for intervals
+DIRECTIONS = 500  # random ones, with which relevance is compared
 
 Layers = Mapping[str, np.ndarray]
 
@@ -39,7 +41,7 @@ def analyse(
     measures: pd.DataFrame,
     groups: np.ndarray,
     *,
-    gradients: Mapping[str, Layers] | None = None,
+    gradients: Mapping[str, Layers],
     folds: int = 5,
     repeats: int = 2,
     permutations: int = 200,
@@ -52,45 +54,37 @@ def analyse(
     ----------
     features : mapping of str to (mapping of str to array, (N, C))
         Features by network and layer. ``random 2`` is the network ``random`` with the seed 1.
-    measures : DataFrame, N rows
-        One column per concept. Patches without a value (NaN) are left out.
-    groups : array, (N,)
-        Group of each patch.
-    gradients : mapping of str to (mapping of str to array, (N, C)), optional
+    measures, groups, folds, repeats, permutations, seed
+        As in `regress`. Patches without a measure (NaN) are left out.
+    gradients : mapping of str to (mapping of str to array, (N, C))
         Gradients of the logit, for the networks whose relevance is computed.
-    folds, repeats, permutations, seed
-        As in `regress`.
     once : callable
         Calls ``once(function, *arguments, **options)``, such as `Run.once`, which keeps results.
 
     Returns
     -------
-    Analysis
-        Tables ``in_sample``, ``held_out`` and ``relevance`` (see `in_sample_r2`, `r2_table` and
-        `relevance`), ``regressions`` by network and layer, and the mask ``known`` of patches used.
+    Analysis, with tables from `in_sample_r2`, `r2_table` and `relevance`
     """
     known = measures.notna().all(axis=1).to_numpy()
     measures, groups = measures[known], groups[known]
-    features, gradients = (
-        {name: {layer: x[known] for layer, x in layers.items()} for name, layers in given.items()}
-        for given in (features, gradients or {})
-    )
-    in_sample = {name: once(in_sample_r2, x, measures) for name, x in features.items()}
     options = {"folds": folds, "repeats": repeats, "permutations": permutations, "seed": seed}
-    regressions = {}
-    for name, x in features.items():
-        options |= {"gradients": gradients.get(name), "description": f"regression, {name}"}
+    in_sample, held_out, relevances, regressions = [], [], [], {}
+    for name, layers in features.items():
+        network, _, number = name.partition(" ")
+        label = {"network": network, "seed": int(number or 1) - 1}
+        x = {layer: values[known] for layer, values in layers.items()}
+        slopes = {layer: values[known] for layer, values in gradients.get(name, {}).items()}
+        options |= {"gradients": slopes, "description": f"regression, {name}"}
         regressions[name] = once(regress, x, measures, groups, **options)
-    held_out = {name: once(r2_table, r, groups, seed=seed) for name, r in regressions.items()}
-    relevances = {
-        name: once(relevance, regressions[name], slopes, groups, seed=seed)
-        for name, slopes in gradients.items()
-    }
-    tables = (_concatenate(by_network) for by_network in (in_sample, held_out, relevances))
-    return Analysis(*tables, regressions, known)
+        in_sample.append(once(in_sample_r2, x, measures).assign(**label))
+        held_out.append(once(r2_table, regressions[name], groups, seed=seed).assign(**label))
+        if slopes:
+            table = once(relevance, regressions[name], slopes, groups, seed=seed)
+            relevances.append(table.assign(**label))
+    return Analysis(*map(pd.concat, (in_sample, held_out, relevances)), regressions, known)
 
 
-def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> pd.DataFrame:
+def in_sample_r2(features: Layers, measures: pd.DataFrame) -> pd.DataFrame:
     """Fit ordinary least squares and score it on the same patches, as the paper does.
 
     With at least as many features as patches ``r2`` is 1 for any target, even noise, and
@@ -110,7 +104,7 @@ def in_sample_r2(features: Mapping[str, np.ndarray], measures: pd.DataFrame) -> 
 
 
 def cross_validated_r2(
-    features: Mapping[str, np.ndarray], measures: pd.DataFrame, groups: np.ndarray, **options
+    features: Layers, measures: pd.DataFrame, groups: np.ndarray, **options
 ) -> pd.DataFrame:
     """Score the predictions of `regress`.
 
@@ -121,18 +115,13 @@ def cross_validated_r2(
 
     Returns
     -------
-    DataFrame
-        As from `r2_table`.
+    DataFrame, as from `r2_table`
     """
     return r2_table(regress(features, measures, groups, **options), groups)
 
 
 def r2_table(
-    regressions: Mapping[str, Regression],
-    groups: np.ndarray,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
+    regressions: Mapping[str, Regression], groups: np.ndarray, *, seed: int = 0
 ) -> pd.DataFrame:
     """Score held-out predictions by layer and concept, those of all folds together.
 
@@ -141,54 +130,47 @@ def r2_table(
     for permuted groups, ``p`` is one-sided, from the permutations, and ``q`` the same with the
     false discovery rate controlled over all rows.
     """
-    codes, counts = resample_groups(groups, resamples, seed)
+    codes, counts = resample_groups(groups, RESAMPLES, seed)
     tables = []
     for layer, regression in regressions.items():
-        by_repeat, null = regression.r2(codes)[:, 0], regression.null_r2
-        table = {"layer": layer, "concept": regression.concepts, "r2": by_repeat.mean(axis=0)}
-        table["low"], table["high"] = percentile_interval(regression.r2(codes, counts).mean(axis=0))
-        table["sd_over_repeats"] = by_repeat.std(axis=0, ddof=1) if len(by_repeat) > 1 else np.nan
-        table |= dict.fromkeys(("null_low", "null_high", "p"), np.nan)
-        if len(null):
-            table["null_low"], table["null_high"] = percentile_interval(null)
-            table["p"] = permutation_p_value(by_repeat[0], null)
-        tables.append(pd.DataFrame(table))
+        by_repeat = regression.r2(codes)[:, 0]
+        low, high = percentile_interval(regression.r2(codes, counts).mean(axis=0))
+        null_low, null_high = percentile_interval(regression.null_r2)
+        columns = {
+            "layer": layer,
+            "concept": regression.concepts,
+            "r2": by_repeat.mean(axis=0),
+            "low": low,
+            "high": high,
+            "sd_over_repeats": by_repeat.std(axis=0, ddof=1) if len(by_repeat) > 1 else np.nan,
+            "null_low": null_low,
+            "null_high": null_high,
+            "p": permutation_p_value(by_repeat[0], regression.null_r2),
+        }
+        tables.append(pd.DataFrame(columns))
     return with_false_discovery_rate(pd.concat(tables, ignore_index=True), "p")
 
 
 def r2_difference(
-    one: Mapping[str, Regression],
-    other: Mapping[str, Regression],
-    groups: np.ndarray,
-    layers: Sequence[str],
-    other_layers: Sequence[str] | None = None,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
+    one: Iterable[Regression], other: Iterable[Regression], groups: np.ndarray, *, seed: int = 0
 ) -> tuple[float, float, float]:
     """Return the difference of mean held-out R2 over concepts and layers, and its 95 % interval.
 
-    Both regressions are of the same patches and concepts, and share the resamples of groups.
+    All regressions are of the same patches and concepts, and share the resamples of groups.
     """
-    codes, counts = resample_groups(groups, resamples, seed)
+    codes, counts = resample_groups(groups, RESAMPLES, seed)
     counts = np.vstack([np.ones(counts.shape[1]), counts])
-
-    def mean(regressions: Mapping[str, Regression], names: Sequence[str]) -> np.ndarray:
-        return np.mean([regressions[n].r2(codes, counts).mean(axis=(0, 2)) for n in names], axis=0)
-
-    difference = mean(one, layers) - mean(other, other_layers or layers)
-    low, high = percentile_interval(difference[1:])
-    return float(difference[0]), float(low), float(high)
+    one_mean, other_mean = (
+        np.mean([regression.r2(codes, counts).mean(axis=(0, 2)) for regression in layers], axis=0)
+        for layers in (one, other)
+    )
+    observed, *resampled = one_mean - other_mean
+    low, high = percentile_interval(np.array(resampled))
+    return float(observed), float(low), float(high)
 
 
 def relevance(
-    regressions: Mapping[str, Regression],
-    gradients: Mapping[str, np.ndarray],
-    groups: np.ndarray,
-    *,
-    directions: int = 500,
-    resamples: int = 1000,
-    seed: int = 0,
+    regressions: Mapping[str, Regression], gradients: Layers, groups: np.ndarray, *, seed: int = 0
 ) -> pd.DataFrame:
     """Test whether the output depends on the concepts (Graziani et al. 2018), by layer and concept.
 
@@ -199,37 +181,34 @@ def relevance(
     ratio; each ``q`` controls the false discovery rate over all rows. NaN where the logit is linear
     in the layer: all patches have one sensitivity, and no ratio.
     """
-    codes, counts = resample_groups(groups, resamples, seed)
+    codes, counts = resample_groups(groups, RESAMPLES, seed)
     generator = np.random.default_rng(seed)
     tables = []
     for layer, regression in regressions.items():
         s, slopes = regression.sensitivity, gradients[layer]
-        if s is None:
+        if np.isnan(s).any():
             raise ValueError(f"{layer} was regressed without gradients: give them to regress.")
         # As with RCVs: any direction of standardised features, mapped back to the features' units.
-        random = generator.normal(size=(slopes.shape[1], directions)) / regression.scale[:, None]
+        random = generator.normal(size=(slopes.shape[1], DIRECTIONS)) / regression.scale[:, None]
         random = mean_over_deviation(slopes @ (random / np.linalg.norm(random, axis=0)))
-        r2 = regression.r2(codes)[:, 0].mean(axis=0)
-        table = {"layer": layer, "concept": regression.concepts, "r2": r2}
-        table |= dict.fromkeys(("ratio", "low", "high", "br"), np.nan)
-        table |= {"positive": (s > 0).mean(axis=0), "p_random": np.nan, "p_permuted": np.nan}
-        if np.ptp(slopes, axis=0).max() > 1e-4 * np.abs(slopes).max():
-            ratio, null = mean_over_deviation(s), regression.null_ratio
-            resampled = grouped_mean_over_deviation(s, codes, counts)
-            table["low"], table["high"] = percentile_interval(resampled)
-            table["ratio"], table["br"] = ratio, np.maximum(r2, 0) * ratio
-            table["p_random"] = permutation_p_value(np.abs(ratio), np.abs(random)[:, None])
-            if len(null):
-                table["p_permuted"] = permutation_p_value(np.abs(ratio), np.abs(null))
-        tables.append(pd.DataFrame(table))
+        r2, ratio = regression.r2(codes)[:, 0].mean(axis=0), mean_over_deviation(s)
+        low, high = percentile_interval(mean_over_deviation(s, codes, counts))
+        columns = {
+            "layer": layer,
+            "concept": regression.concepts,
+            "r2": r2,
+            "ratio": ratio,
+            "low": low,
+            "high": high,
+            "br": np.maximum(r2, 0) * ratio,
+            "positive": (s > 0).mean(axis=0),
+            "p_random": permutation_p_value(np.abs(ratio), np.abs(random)[:, None]),
+            "p_permuted": permutation_p_value(np.abs(ratio), np.abs(regression.null_ratio)),
+        }
+        if np.ptp(slopes, axis=0).max() <= 1e-4 * np.abs(slopes).max():  # the logit is linear
+            columns |= dict.fromkeys(
+                ("ratio", "low", "high", "br", "p_random", "p_permuted"), np.nan
+            )
+        tables.append(pd.DataFrame(columns))
     table = pd.concat(tables, ignore_index=True)
     return with_false_discovery_rate(table, "p_random", "p_permuted")
-
-
-def _concatenate(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Stack tables by name of network, with the columns ``network`` and ``seed``."""
-    stacked = [pd.DataFrame(columns=["network", "seed"])] if not tables else []
-    for name, table in tables.items():
-        network, _, number = name.partition(" ")
-        stacked.append(table.assign(network=network, seed=int(number or 1) - 1))
-    return pd.concat(stacked)

@@ -33,22 +33,18 @@ def texture_measures(
     Parameters
     ----------
     images : array, (N, H, W, 3), uint8
-        RGB patches, converted to 256 grey levels.
-    distances, angles : sequence
+    distances, angles : sequence of float
         Distances (pixels) and directions (radians) of the pairs; the measures are their means.
 
     Returns
     -------
     DataFrame, N rows
-        Columns as in `TEXTURE`, by ``skimage.feature.graycoprops``.
+        Columns as in `TEXTURE`, of 256 grey levels, by ``skimage.feature.graycoprops``.
     """
     check_rgb(images)
-    smallest = min(images.shape[1:3])
-    if not len(distances) or not len(angles) or not all(0 < d < smallest for d in distances):
-        raise ValueError(
-            f"distances={list(distances)}, angles={list(angles)}; expected one or more of each, "
-            f"and distances from 1 to {smallest - 1} pixels."
-        )
+    largest = min(images.shape[1:3]) - 1
+    if not all(1 <= distance <= largest for distance in distances):
+        raise ValueError(f"distances are {distances}; expected 1 to {largest} pixels.")
     rows = []
     for image in progress_bar(images, desc="texture", unit="patch"):
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -63,25 +59,26 @@ def nuclei_measures(patches: PatchSet) -> pd.DataFrame:
     Parameters
     ----------
     patches : PatchSet
-        N patches with `masks` and `nuclei`.
+        N patches, best with `masks` and `nuclei`.
 
     Returns
     -------
     DataFrame, N rows
         ``number`` of nuclei, cut ones too; mean ``area`` (square pixels) and ``eccentricity`` (0
-        for a circle) of whole nuclei; mean density of ``haematoxylin`` over the nuclei's pixels;
-        ``neoplastic share`` of the nuclei's area. NaN without such a nucleus, or without masks.
+        for a circle) of whole ones; mean density of ``haematoxylin`` over the nuclei's pixels, and
+        ``neoplastic share`` of their area. NaN without such a nucleus, or without masks.
     """
+    if patches.nuclei is None:
+        return pd.DataFrame(np.nan, index=range(len(patches)), columns=list(NUCLEI))
     nuclei = nuclei_table(patches)
     by_patch = nuclei.groupby("patch")
     whole = nuclei[nuclei["whole"]].groupby("patch")
     area = by_patch["area"].sum()
-
-    def mean_over_pixels(column: str) -> pd.Series:
-        return (nuclei[column] * nuclei["area"]).groupby(nuclei["patch"]).sum() / area
-
-    columns = [by_patch.size(), whole["area"].mean(), whole["eccentricity"].mean()]
-    columns += [mean_over_pixels("haematoxylin"), mean_over_pixels("neoplastic")]
+    means = [
+        (nuclei[column] * nuclei["area"]).groupby(nuclei["patch"]).sum() / area
+        for column in ("haematoxylin", "neoplastic")
+    ]
+    columns = [by_patch.size(), whole["area"].mean(), whole["eccentricity"].mean(), *means]
     measures = pd.DataFrame(dict(zip(NUCLEI, columns, strict=True)), dtype=np.float64)
     return measures.reindex(range(len(patches))).rename_axis(None)
 

@@ -25,16 +25,14 @@ def cka_by_layer(
     networks : mapping of str to (mapping of str to array, (N, C))
         Features by network and layer, from `layer_features`.
     pairs : list of (str, str)
-        Names of the networks to compare.
     groups : array, (N,)
-        Region or patient of each patch; each is left out once for the interval.
 
     Returns
     -------
     DataFrame
         Columns ``one``, ``other``, ``layer``, ``cka`` (1 for features that are equal up to
         rotation, scale and shift; NaN for constant ones), and its 95 % interval ``low`` to ``high``
-        by the jackknife (a bootstrap repeats patches, which inflates CKA).
+        by the jackknife over groups (a bootstrap repeats patches, which inflates CKA).
     """
     names = np.unique(groups)
     rows = []
@@ -55,13 +53,11 @@ def weight_change(before: Model, after: Model) -> pd.DataFrame:
     Parameters
     ----------
     before, after : Model
-        Networks, such as the pretrained and the finetuned one.
 
     Returns
     -------
-    DataFrame
-        One row per analysis layer, for the kernels between the previous and itself: ``layer``,
-        ``relative_change`` (norm of the difference over the norm before) and ``cosine`` of the two.
+    DataFrame, one row per analysis layer, for the kernels since the previous one
+        ``layer``, ``relative_change`` (norm of the difference over the norm before) and ``cosine``.
     """
     if before.backbone is not after.backbone:
         raise ValueError(f"{before.title} and {after.title} are not of the same backbone.")
@@ -69,11 +65,12 @@ def weight_change(before: Model, after: Model) -> pd.DataFrame:
     rows = []
     for name in before.backbone.layers:
         kernels = [_kernels_up_to(model, name) for model in (before, after)]
-        added = [i for i in range(len(kernels[0])) if i not in seen]
+        added = [index for index in range(len(kernels[0])) if index not in seen]
         seen.update(added)
         if added:
-            old, new = (np.concatenate([k[i].numpy().ravel() for i in added]) for k in kernels)
-            old, new = old.astype(np.float64), new.astype(np.float64)
+            old, new = (
+                np.concatenate([np.ravel(k[i]) for i in added], dtype=float) for k in kernels
+            )
             norm = np.linalg.norm(old)
             cosine = old @ new / (norm * np.linalg.norm(new))
             rows.append((name, np.linalg.norm(new - old) / norm, cosine))
@@ -82,15 +79,13 @@ def weight_change(before: Model, after: Model) -> pd.DataFrame:
 
 def _kernels_up_to(model: Model, name: str) -> list[keras.Variable]:
     """Kernels that a layer depends on, in an order that does not change with deeper layers."""
-    upstream = keras.Model(model.network.inputs, model.layer(name).output)
-    needed = {id(layer) for layer in upstream.layers}
-    weights = (w for layer in model.network.layers if id(layer) in needed for w in layer.weights)
+    needed = keras.Model(model.network.inputs, model.layer(name).output).layers
+    weights = (w for layer in model.network.layers if layer in needed for w in layer.weights)
     return [weight for weight in weights if weight.name == "kernel"]
 
 
 def _gram(features: np.ndarray) -> np.ndarray:
-    centred = features.astype(np.float64)
-    centred -= centred.mean(axis=0)
+    centred = features - features.mean(axis=0, dtype=np.float64)
     return centred @ centred.T
 
 

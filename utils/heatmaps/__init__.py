@@ -1,10 +1,18 @@
 """Where the evidence lies: heat maps, and their evaluation."""
 
-from utils.heatmaps.baselines import BASELINES, baseline_maps, baseline_networks
-from utils.heatmaps.insertion import curve_areas, insertion_deletion
+from utils.heatmaps.evaluation import (
+    BASELINES,
+    MEASURES,
+    annotated,
+    baseline_maps,
+    baseline_networks,
+    compare_with_baselines,
+    curve_areas,
+    insertion_deletion,
+    measure_networks,
+)
 from utils.heatmaps.maps import DeadMaps, explain, explain_by_outcome, explain_layers, stream
 from utils.heatmaps.methods import METHODS, Method
-from utils.heatmaps.pointing import MEASURES, annotated, compare_with_baselines, measure_networks
 from utils.heatmaps.sanity import OTHER_PATCH, cascading_randomisation, check_patches, stability
 
 __all__ = [

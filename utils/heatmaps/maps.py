@@ -1,7 +1,4 @@
-"""Heat maps: which parts of a patch are evidence for a class.
-
-All methods and layers come from one forward and one backward pass.
-"""
+"""Heat maps: which parts of a patch are evidence for a class."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,13 +20,10 @@ INTERPOLATIONS = {
     "cubic": cv2.INTER_CUBIC,
     "nearest": cv2.INTER_NEAREST,
 }
-CHOICES = {
-    "methods": METHODS,
-    "target": ("tumor", "normal"),
-    "score": ("logit", "probability"),
-    "modifier": MODIFIERS,
-    "interpolation": INTERPOLATIONS,
-}
+SIGNS = {"tumor": 1.0, "normal": -1.0}  # of the log-odds of tumor that are explained
+CHOICES = {"methods": METHODS, "target": SIGNS}
+CHOICES |= {"modifier": MODIFIERS, "interpolation": INTERPOLATIONS}
+
 Maps = Mapping[str, np.ndarray]  # heat maps, (N, H, W), by method
 
 
@@ -58,13 +52,7 @@ class ExplainedPatches:
 
 
 def explain(
-    model: Model,
-    images: np.ndarray,
-    *,
-    methods: Sequence[str] = ("gradcam", "gradcam++"),
-    layer: str | None = None,
-    target: str = "tumor",
-    **options,
+    model: Model, images: np.ndarray, *, layer: str | None = None, **options
 ) -> dict[str, np.ndarray]:
     """Compute heat maps of one layer, all methods from one forward and one backward pass.
 
@@ -73,41 +61,29 @@ def explain(
     model : Model
         A classifier of tumor.
     images : array, (N, H, W, 3), uint8
-        Patches.
-    methods : sequence of str
-        Names in `METHODS`; maps of methods of the input (``saliency``) do not depend on the layer.
     layer : str, optional
         Analysis layer, by default the backbone's last one with spatial extent.
-    target : str
-        ``tumor`` to explain the log-odds of tumor, ``normal`` their negative.
     **options
-        ``score``, ``modifier``, ``interpolation`` and ``batch_size``, as in `stream`.
+        ``methods``, ``target``, ``modifier``, ``interpolation`` and ``batch_size``, as in `stream`.
 
     Returns
     -------
     dict of str to array, (N, H, W), float32 in [0, 1]
-        Maps by method, each divided by its maximum. A map without any evidence is all zeros; a
-        warning says how many are, and how these patches are classified.
+        Maps by method, each divided by its maximum; a warning counts those without any evidence,
+        which are all zeros.
     """
     layer = layer or model.backbone.cam_layer
-    by_layer = explain_layers(model, images, [layer], methods=methods, target=target, **options)
-    return by_layer[layer]
+    return explain_layers(model, images, [layer], **options)[layer]
 
 
 def explain_layers(
-    model: Model,
-    images: np.ndarray,
-    layers: Sequence[str],
-    *,
-    methods: Sequence[str] = ("gradcam", "gradcam++"),
-    target: str = "tumor",
-    **options,
+    model: Model, images: np.ndarray, layers: Sequence[str], *, target: str = "tumor", **options
 ) -> dict[str, dict[str, np.ndarray]]:
     """Compute heat maps of several layers from the same passes.
 
     Parameters
     ----------
-    model, images, layers, methods, target, **options
+    model, images, layers, target, **options
         As in `explain`, but for several layers.
 
     Returns
@@ -115,27 +91,21 @@ def explain_layers(
     dict of str to dict of str to array, (N, H, W), float32 in [0, 1]
         Maps by layer and method.
     """
-    batches = stream(model, images, layers, methods=methods, target=target, **options)
+    batches = stream(model, images, layers, target=target, **options)
     maps_of_batches, logits = zip(*batches, strict=True)
-    against = np.concatenate(logits) * (1 if target == "tumor" else -1) < 0
-    reason = f"no position is evidence for {target}"
-    if options.get("modifier", "relu") != "relu":
-        reason = f"no position passes modifier={options['modifier']!r}"
-    if options.get("score") == "probability":
-        reason += ", or the probability is saturated and has no gradient"
-    by_layer: dict[str, dict[str, np.ndarray]] = {layer: {} for layer in layers}
-    for layer, name in product(layers, methods):
-        maps = np.concatenate([batch[layer][name] for batch in maps_of_batches])
-        dead = maps.max(axis=(1, 2)) == 0
-        if dead.any():
-            warnings.warn(
-                f"{model.title}: {dead.sum()} of {len(maps)} {name} maps of {layer} are all zero: "
-                f"{reason}. {np.sum(dead & against)} of these patches are not classified as "
-                f"{target}.",
-                DeadMaps,
-                stacklevel=2,
-            )
-        by_layer[layer][name] = maps
+    against = SIGNS[target] * np.concatenate(logits) < 0
+    by_layer = tf.nest.map_structure(lambda *maps: np.concatenate(maps), *maps_of_batches)
+    for layer, by_method in by_layer.items():
+        for method, maps in by_method.items():
+            dead = maps.max(axis=(1, 2)) == 0
+            if dead.any():
+                warnings.warn(
+                    f"{model.title}: {dead.sum()} of {len(maps)} {method} maps of {layer} are all "
+                    f"zero: no position passes as evidence for {target}. "
+                    f"{np.sum(dead & against)} of these patches are not classified as {target}.",
+                    DeadMaps,
+                    stacklevel=2,
+                )
     return by_layer
 
 
@@ -146,7 +116,6 @@ def stream(
     *,
     methods: Sequence[str] = ("gradcam", "gradcam++"),
     target: str = "tumor",
-    score: str = "logit",
     modifier: str = "relu",
     interpolation: str = "linear",
     batch_size: int = 32,
@@ -155,42 +124,38 @@ def stream(
 
     Parameters
     ----------
-    model, images, methods, target
+    model, images
         As in `explain`; `images` may be memory-mapped.
-    layers : sequence of str
-        Analysis layers with spatial extent.
-    score : str
-        ``logit``, or ``probability``, whose gradient vanishes where the network is confident.
+    layers, methods : sequence of str
+        Analysis layers with spatial extent, and names in `METHODS`. Maps of methods of the input
+        (``saliency``) are the same for all layers.
+    target : str
+        ``tumor`` to explain the log-odds of tumor, ``normal`` their negative.
     modifier : str
         Evidence that is kept: ``relu`` for, ``negate`` against the target, or ``absolute`` both.
     interpolation : str
         ``linear``, ``cubic`` or ``nearest``, as if positions were spread evenly over the patch.
     batch_size : int
-        Patches per pass; the maps do not depend on it.
+        Number of patches per pass.
 
     Yields
     ------
     HeatMapBatch
         ``maps`` by layer and method, float32 in [0, 1], and ``logit``, the log-odds of tumor.
     """
-    options = {"target": target, "score": score, "modifier": modifier}
-    _check_options(layers, methods, interpolation=interpolation, **options)
+    _check_options(methods, target=target, modifier=modifier, interpolation=interpolation)
     model.check_spatial(layers)
-    batches = model.map(
-        _coarse_maps,
-        *(tuple(layers), tuple(METHODS[name] for name in methods), target, score, modifier),
-        images=images,
-        batch_size=batch_size,
-        description="explain",
-    )
+    arguments = tuple(layers), tuple(METHODS[name] for name in methods), target, modifier
+    options = {"batch_size": batch_size, "description": "explain"}
+    batches = model.map(_coarse_maps, *arguments, images=images, **options)
     size, flag = images.shape[2:0:-1], INTERPOLATIONS[interpolation]
+
+    def refine(coarse: tf.Tensor) -> np.ndarray:
+        fine = [cv2.resize(heat, size, interpolation=flag) for heat in coarse.numpy()]
+        return scaled(np.maximum(fine, 0))  # cubic interpolation overshoots
+
     for coarse, logit in batches:
-        maps: dict[str, dict[str, np.ndarray]] = {layer: {} for layer in layers}
-        for layer, name in product(layers, methods):
-            heat = coarse[layer][name].numpy()
-            fine = np.stack([cv2.resize(each, size, interpolation=flag) for each in heat])
-            maps[layer][name] = scaled(np.maximum(fine, 0))  # cubic interpolation overshoots
-        yield HeatMapBatch(maps, logit.numpy())
+        yield HeatMapBatch(tf.nest.map_structure(refine, coarse), logit.numpy())
 
 
 def explain_by_outcome(
@@ -207,7 +172,6 @@ def explain_by_outcome(
     Parameters
     ----------
     model, patches : Model and PatchSet
-        A classifier of tumor, and the patches to draw from.
     probability : array, (N,)
         Probability of tumor, from `Model.predict`.
     per_class, seed : int
@@ -217,30 +181,24 @@ def explain_by_outcome(
 
     Returns
     -------
-    list of ExplainedPatches
-        One for each class and outcome that has patches.
+    list of ExplainedPatches, one for each class and outcome that has patches
     """
     right = (probability >= 0.5) == (patches.labels == 1)
     explained = []
-    for label, name in enumerate(patches.class_names):
-        for outcome, of_outcome in {"correct": right, "wrong": ~right}.items():
-            chosen = np.flatnonzero(of_outcome & (patches.labels == label))
-            if not len(chosen):
-                continue
+    for (label, name), outcome in product(enumerate(patches.class_names), ("correct", "wrong")):
+        chosen = np.flatnonzero((patches.labels == label) & (right == (outcome == "correct")))
+        if len(chosen):
             index = chosen[patches.select(chosen).sample_indices(per_class, seed=seed)]
             drawn = patches.select(index)
+            group = name, outcome, len(chosen), index, drawn, probability[index]
             maps = explain(model, drawn.images, target=name, **options)
-            explained.append(
-                ExplainedPatches(name, outcome, len(chosen), index, drawn, probability[index], maps)
-            )
+            explained.append(ExplainedPatches(*group, maps))
     return explained
 
 
-def _check_options(layers: Sequence[str], methods: Sequence[str], **options: str) -> None:
-    """Raise ValueError unless the options exist and go together."""
-    for name, value in (("methods", methods), ("layers", layers)):
-        if isinstance(value, str) or not len(value):
-            raise ValueError(f"{name} is {value!r}; expected a list of names.")
+def _check_options(methods: Sequence[str], **options: str) -> None:
+    if isinstance(methods, str) or not methods:
+        raise ValueError(f'methods are {methods!r}; expected a list of names such as ["gradcam"].')
     for name, value in [*(("methods", method) for method in methods), *options.items()]:
         if value not in CHOICES[name]:
             known = ", ".join(CHOICES[name])
@@ -248,26 +206,16 @@ def _check_options(layers: Sequence[str], methods: Sequence[str], **options: str
     for name in methods:
         if options["modifier"] == "negate" and not METHODS[name].signed:
             raise ValueError(f"{name} has no evidence against a target: explain the other target.")
-        if options["score"] == "probability" and not METHODS[name].of_probability:
-            raise ValueError(f"{name} is derived for the exponential of the logit: take logit.")
 
 
 def _coarse_maps(
-    model: Model,
-    layers: Sequence[str],
-    methods: Sequence[Method],
-    target: str,
-    score: str,
-    modifier: str,
+    model: Model, layers: Sequence[str], methods: Sequence[Method], target: str, modifier: str
 ) -> Callable:
     """Make the function from a batch to maps of the layers' resolution, and to the logit."""
-    sign = 1.0 if target == "tumor" else -1.0
-
-    def value(logit: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(sign * logit) if score == "probability" else sign * logit
-
     of_input = [INPUT] if any(method.of == "input" for method in methods) else []
-    forward_and_backward = model.activations_and_gradients([*layers, *of_input], value)
+    forward_and_backward = model.activations_and_gradients(
+        [*layers, *of_input], lambda logit: SIGNS[target] * logit
+    )
 
     def coarse(batch: tf.Tensor) -> tuple[dict[str, dict[str, tf.Tensor]], tf.Tensor]:
         activations, gradients, logit = forward_and_backward(batch)

@@ -18,7 +18,6 @@ class Method:
     style: dict[str, str] = field(default_factory=dict, compare=False)
     of: str = "layer"  # or "input": the preprocessed patch itself
     signed: bool = True  # negative values are evidence against the target
-    of_probability: bool = True  # the probability may take the place of the logit
 
 
 def _gradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
@@ -27,7 +26,7 @@ def _gradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     return tf.einsum("nhwc,nc->nhw", activations, weights)
 
 
-def _gradcam_plus_plus(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+def _gradcam_pp(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     """Chattopadhay et al. (2018), for activations that are not negative."""
     # For y = exp(S) all derivatives of y have the factor exp(S), which cancels in alpha and only
     # scales the map. The sum over positions is the paper's (equation 19).
@@ -52,12 +51,7 @@ def _saliency(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 _METHODS = (
     Method("gradcam", "Grad-CAM", _gradcam, {"color": "#0072b2", "marker": "o"}),
     Method(
-        "gradcam++",
-        "Grad-CAM++",
-        _gradcam_plus_plus,
-        {"color": "#d55e00", "marker": "^"},
-        signed=False,
-        of_probability=False,
+        "gradcam++", "Grad-CAM++", _gradcam_pp, {"color": "#d55e00", "marker": "^"}, signed=False
     ),
     Method("layercam", "LayerCAM", _layercam, {"color": "#009e73", "marker": "D"}, signed=False),
     Method("saliency", "gradient", _saliency, {"color": "#cc79a7", "marker": "v"}, of="input"),

@@ -1,6 +1,6 @@
 """Which network with which weights: backbones, checkpoints, finetuning and features."""
 
-from utils.networks.backbones import BACKBONES, Backbone, choose_backbone
+from utils.networks.backbones import BACKBONES, Backbone, choose_backbone, get_backbone
 from utils.networks.finetuning import (
     evaluate,
     finetuned_model,
@@ -15,17 +15,19 @@ from utils.networks.model import (
     layer_features,
     layer_features_and_gradients,
 )
-from utils.networks.weights import load_model
+from utils.networks.weights import WeightsUnavailable, load_model
 
 __all__ = [
     "BACKBONES",
     "INPUT",
     "Backbone",
     "Model",
+    "WeightsUnavailable",
     "choose_backbone",
     "constant_share",
     "evaluate",
     "finetuned_model",
+    "get_backbone",
     "held_out_patches",
     "layer_features",
     "layer_features_and_gradients",

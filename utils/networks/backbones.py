@@ -179,7 +179,16 @@ BACKBONES: dict[str, Backbone] = {b.name: b for b in (INCEPTIONV3, DENSENET121, 
 
 
 def get_backbone(name: str | Backbone) -> Backbone:
-    """Return the backbone of this name (or the backbone itself)."""
+    """Return the backbone of this name (or the backbone itself).
+
+    Parameters
+    ----------
+    name : str, a key of `BACKBONES`, or Backbone
+
+    Returns
+    -------
+    Backbone
+    """
     if isinstance(name, Backbone):
         return name
     if name not in BACKBONES:

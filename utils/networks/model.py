@@ -153,7 +153,7 @@ def _logit(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def layer_features(
-    model: Model, images: np.ndarray, *, layers: Sequence[str] | None = None
+    model: Model, images: np.ndarray, *, layers: Sequence[str] | None = None, batch_size: int = 32
 ) -> Features:
     """Average every channel of every layer over the patch, in one forward pass.
 
@@ -163,22 +163,23 @@ def layer_features(
     images : array, (N, H, W, 3), uint8, which may be memory-mapped
     layers : sequence of str, optional
         By default all analysis layers of the backbone.
+    batch_size : int
 
     Returns
     -------
     dict of array, (N, C), float32, by layer
     """
-    return _by_batch(_features, model, images, layers)
+    return _by_batch(_features, model, images, layers, batch_size=batch_size)
 
 
 def layer_features_and_gradients(
-    model: Model, images: np.ndarray, *, layers: Sequence[str] | None = None
+    model: Model, images: np.ndarray, *, layers: Sequence[str] | None = None, batch_size: int = 32
 ) -> tuple[Features, Features]:
     """Compute `layer_features`, and the logit's derivative with respect to each, in one pass.
 
     Parameters
     ----------
-    model, images, layers
+    model, images, layers, batch_size
         As in `layer_features`; the model has a head.
 
     Returns
@@ -187,7 +188,7 @@ def layer_features_and_gradients(
         A gradient is the derivative of the log-odds of tumor with respect to adding to a channel
         everywhere: the sum over positions.
     """
-    return _by_batch(_features_and_gradients, model, images, layers)
+    return _by_batch(_features_and_gradients, model, images, layers, batch_size=batch_size)
 
 
 def constant_share(features: Mapping[str, np.ndarray]) -> pd.Series:
@@ -204,11 +205,11 @@ def constant_share(features: Mapping[str, np.ndarray]) -> pd.Series:
     return pd.Series({layer: np.mean(np.ptp(x, axis=0) == 0) for layer, x in features.items()})
 
 
-def _by_batch(build, model, images, layers):
+def _by_batch(build, model, images, layers, **options):
     """Concatenate each array that the function made by `build` computes of the batches."""
     layers = list(layers or model.backbone.layers)
     model.check_spatial(layers)
-    batches = model.map(build, *layers, images=images, description=model.title)
+    batches = model.map(build, *layers, images=images, description=model.title, **options)
     return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
 

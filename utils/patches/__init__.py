@@ -2,13 +2,22 @@
 
 from utils.patches.images import to_uint8
 from utils.patches.patchset import NEOPLASTIC, UNANNOTATED, PatchSet
-from utils.patches.readers import load_folder, load_hdf5, load_patchcamelyon, load_patches
+from utils.patches.readers import (
+    READERS,
+    Reader,
+    load_folder,
+    load_hdf5,
+    load_patchcamelyon,
+    load_patches,
+)
 from utils.patches.sample import load_sample
 
 __all__ = [
     "NEOPLASTIC",
+    "READERS",
     "UNANNOTATED",
     "PatchSet",
+    "Reader",
     "load_folder",
     "load_hdf5",
     "load_patchcamelyon",

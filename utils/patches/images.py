@@ -20,12 +20,12 @@ _NAMES = {"label": "nucleus", "intensity_mean-0": "haematoxylin", "intensity_mea
 _COLUMNS = ["patch", "nucleus", "area", "eccentricity", "haematoxylin", "neoplastic", "whole"]
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image as RGB, ``(H, W, 3)`` uint8."""
+def read_image(path: Path, size: int | None = None) -> np.ndarray:
+    """Read an image as RGB, ``(H, W, 3)`` uint8, resized to `size` pixels square if it is given."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise ValueError(f"{path} cannot be read as an image: remove or replace it.")
-    return image
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) if size else image
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

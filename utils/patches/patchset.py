@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -27,9 +26,9 @@ class PatchSet:
     masks: np.ndarray | None = None
     # (N, H, W), int32, number of the nucleus; 0 outside of nuclei and where a source has no masks
     nuclei: np.ndarray | None = None
+    class_names: tuple[str, ...] = CLASS_NAMES
     name: str = "patches"
     origin: str = ""  # for provenance; by default the name
-    class_names: ClassVar[tuple[str, str]] = CLASS_NAMES
 
     def __post_init__(self):
         object.__setattr__(self, "origin", self.origin or self.name)

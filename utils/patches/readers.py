@@ -1,6 +1,6 @@
 """One call for every source of patches; a new kind of source is one more entry of `READERS`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,39 +16,56 @@ from utils.progress import progress_bar
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
-def load_folder(folder: str | Path, *, per_class: int | None = None, seed: int = 0) -> PatchSet:
-    """Read a folder ``folder/{normal,tumor}/<group>/...`` of images, PNG, JPEG, TIFF or BMP.
-
-    Images that lie directly in ``normal`` or ``tumor`` are one group.
+def load_folder(
+    folder: str | Path,
+    *,
+    class_names: Sequence[str] = CLASS_NAMES,
+    group_pattern: str = r"^([^/]+)/",
+    patch_size: int | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+) -> PatchSet:
+    """Read a folder with one subfolder of images, PNG, JPEG, TIFF or BMP, for each class.
 
     Parameters
     ----------
     folder, per_class, seed
         As in `load_patches`; patches that are not drawn are never read.
+    class_names : sequence of str
+        Names of the subfolders: normal first, tumor second.
+    group_pattern : str
+        Regular expression whose first group, in the path below the class's folder, is the patch's
+        group; by default the first subfolder. Images without a match are one group.
+    patch_size : int, optional
+        Height and width, in pixels, to which patches are resized.
 
     Returns
     -------
     PatchSet
     """
     folder = Path(folder)
-    files = [_image_files(folder / name) for name in CLASS_NAMES]
-    labels = np.repeat([0, 1], [len(paths) for paths in files])
-    chosen = draw_indices(labels, per_class, seed)
-    paths = np.concatenate(files)[chosen]
-    bar = progress_bar(paths, desc=f"read {folder.name}", unit="image")
-    images = [read_image(path) for path in bar]
-    for path, image in zip(paths, images, strict=True):
-        if image.shape != images[0].shape:
-            size, expected = image.shape[:2], images[0].shape[:2]
-            raise ValueError(f"{path} has {size} pixels, but {paths[0]} has {expected}: resize it.")
-    sources = [path.relative_to(folder) for path in paths]
-    groups = [path.parts[1] if len(path.parts) > 2 else folder.name for path in sources]
-    names = [path.as_posix() for path in sources]
-    arrays = map(np.array, (images, labels[chosen], groups, names, [(-1, -1)] * len(paths)))
-    return PatchSet(*arrays, name=folder.name)
+    table = pd.DataFrame(
+        {"label": label, "class": name, "file": path.relative_to(folder / name).as_posix()}
+        for label, name in enumerate(class_names)
+        for path in _image_files(folder, name, class_names)
+    )
+    table = table.iloc[draw_indices(table["label"].to_numpy(), per_class, seed)]
+    sources = (table["class"] + "/" + table["file"]).to_numpy(str)
+    groups = table["file"].str.extract(group_pattern).iloc[:, 0].fillna(folder.name).to_numpy(str)
+    images = []
+    for source in progress_bar(sources, desc=f"read {folder.name}", unit="image"):
+        images.append(read_image(folder / source, patch_size))
+        shape, first = images[-1].shape, images[0].shape
+        if shape != first:
+            raise ValueError(f"{folder / source} has shape {shape}, not {first}: give patch_size.")
+    positions = np.full((len(images), 2), -1)
+    arrays = np.array(images), table["label"].to_numpy(), groups, sources, positions
+    return PatchSet(*arrays, class_names=tuple(class_names), name=folder.name)
 
 
-def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) -> PatchSet:
+def load_hdf5(
+    path: str | Path, *, level: int = 7, per_class: int | None = None, seed: int = 0
+) -> PatchSet:
     """Read the paper's Camelyon layout: ``{tumor,normal}/level7/centre*/patient*/node*/patches``.
 
     Beside ``patches``, ``(N, H, W, 3)`` uint8, a node may have ``locations``, ``(N, 2)``, x and y.
@@ -58,6 +75,7 @@ def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) 
     ----------
     path, per_class, seed
         As in `load_patches`; patches that are not drawn are never read.
+    level : int, of the slides, in the group's name
 
     Returns
     -------
@@ -68,7 +86,7 @@ def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) 
         table = pd.concat(
             pd.DataFrame({"label": label, "node": node.name, "row": range(len(node["patches"]))})
             for label, name in enumerate(CLASS_NAMES)
-            for node in _nodes(file, f"{name}/level7")
+            for node in _nodes(file, f"{name}/level{level}")
         )
         table = table.iloc[draw_indices(table["label"].to_numpy(), per_class, seed)]
         nodes = table.groupby("node", sort=False)["row"]
@@ -78,6 +96,8 @@ def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) 
             images.append(node["patches"][rows])
             unknown = np.full((len(rows), 2), -1)
             positions.append(node["locations"][rows] if "locations" in node else unknown)
+    if len(shapes := {image.shape[1:] for image in images}) > 1:
+        raise ValueError(f"{path} has patches of several shapes, {shapes}: expected one.")
     images, positions = np.concatenate(images), np.concatenate(positions).astype(np.int64)
     sources = table["node"].str.split("/", n=3).str[-1]
     groups = sources.str.rsplit("/", n=1).str[0]
@@ -86,41 +106,48 @@ def load_hdf5(path: str | Path, *, per_class: int | None = None, seed: int = 0) 
 
 
 def load_patchcamelyon(
-    path: str | Path, *, per_class: int | None = None, seed: int = 0
+    images: str | Path,
+    labels: str | Path | None = None,
+    *,
+    metadata: str | Path | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
 ) -> PatchSet:
-    """Read PatchCamelyon: ``..._x.h5`` beside ``..._y.h5`` and perhaps ``..._meta.csv``.
-
-    They hold the datasets ``x``, ``(N, 96, 96, 3)`` uint8, and ``y``, 0 or 1, and the column
-    ``wsi``, the slides, which are the groups; without it all patches are one group.
+    """Read PatchCamelyon's HDF5 files.
 
     Parameters
     ----------
-    path, per_class, seed
+    images : str or Path
+        File ``..._x.h5`` with the dataset ``x``, ``(N, 96, 96, 3)`` uint8.
+    labels, metadata : str or Path, optional
+        File with the dataset ``y``, 0 or 1, and CSV file whose column ``wsi`` gives the groups; by
+        default ``..._y.h5`` and ``..._meta.csv``. Without metadata all patches are one group.
+    per_class, seed
         As in `load_patches`; patches that are not drawn are never read.
 
     Returns
     -------
     PatchSet
     """
-    path = Path(path)
-    beside = str(path.with_suffix("")).removesuffix("x")
-    labels, metadata = Path(f"{beside}y{path.suffix}"), Path(f"{beside}meta.csv")
+    path = Path(images)
+    stem = str(path.with_suffix("")).removesuffix("x")
+    labels, slides = Path(labels or f"{stem}y{path.suffix}"), Path(metadata or f"{stem}meta.csv")
     with _open_hdf5(path, "x") as image_file, _open_hdf5(labels, "y") as label_file:
         x, y = image_file["x"], label_file["y"][:].reshape(-1).astype(int)
         check_rgb(x, f"the patches of {path}")
         if len(x) != len(y):
             raise ValueError(f"{path} has {len(x)} patches, but {labels} has {len(y)} labels.")
         chosen = draw_indices(y, per_class, seed)
-        images = x[chosen]
+        pixels = x[chosen]
     table = pd.DataFrame({"wsi": [path.stem] * len(y)})
-    if metadata.is_file():
-        table = pd.read_csv(metadata)
+    if metadata or slides.is_file():
+        table = pd.read_csv(slides)
         if "wsi" not in table or len(table) != len(y):
             size = f"{len(table)} rows and the columns {list(table)}"
-            raise ValueError(f"{metadata} has {size}; expected {len(y)} rows and a column 'wsi'.")
+            raise ValueError(f"{slides} has {size}; expected {len(y)} rows and a column 'wsi'.")
     table = table.reindex(columns=["wsi", "coord_x", "coord_y"], fill_value=-1).iloc[chosen]
     groups = table.pop("wsi").astype(str).to_numpy(str)
-    return PatchSet(images, y[chosen], groups, groups, table.to_numpy(np.int64), name=path.stem)
+    return PatchSet(pixels, y[chosen], groups, groups, table.to_numpy(np.int64), name=path.stem)
 
 
 class Reader(NamedTuple):
@@ -180,10 +207,12 @@ def load_patches(
     raise error(f"{source} is not a source of patches, or does not exist; expected {expected}.")
 
 
-def _image_files(folder: Path) -> list[Path]:
-    files = [path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES]
+def _image_files(folder: Path, name: str, class_names: Sequence[str]) -> list[Path]:
+    files = [path for path in (folder / name).rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES]
     if not files:
-        raise ValueError(f"{folder} has no images; expected {', '.join(_IMAGE_SUFFIXES)} in it.")
+        content = sorted(path.name for path in folder.glob("*")) or "nothing"
+        error = f"{folder / name} has no images {_IMAGE_SUFFIXES}; {folder} holds {content}"
+        raise ValueError(f"{error}; expected {', '.join(class_names)}, or give class_names.")
     return sorted(files)
 
 
