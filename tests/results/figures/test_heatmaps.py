@@ -20,7 +20,7 @@ def test_overlay(images):
     np.testing.assert_array_equal(overlay(images, maps, opacity=0.0), images)
     with pytest.raises(ValueError, match="jet, cividis"):
         overlay(images, maps, colormap="rainbow")
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="they differ"):
         overlay(images, maps[:2])
 
 
