@@ -160,7 +160,7 @@ def test_bad_requests(tiny_classifier, tiny_model, images):
     with pytest.raises(ValueError, match="finetune first"):
         explain(tiny_model, images)
     for bad, words in (
-        (images[:0], "empty"),
+        (images[:0], "at least one"),
         (images / 255, "float64"),
         (images // 255, "over 1"),
         (images[..., 0], "shape"),
