@@ -211,7 +211,7 @@ def judge_reuse(cka: pd.DataFrame) -> str:
     Parameters
     ----------
     cka : DataFrame, from `cka_by_layer`
-        Of pretrained with finetuned, and of pretrained with random.
+        Similarity of pretrained with finetuned, and of pretrained with random.
 
     Returns
     -------

@@ -22,7 +22,8 @@ def choose_penalties(z: np.ndarray, y: np.ndarray, codes: np.ndarray) -> np.ndar
 class Ridge:
     """Ridge regression of many targets, for any penalty after one eigendecomposition.
 
-    Of the covariance of the features, or of the Gram matrix of the patches where these are fewer.
+    It decomposes the covariance of the features, or the Gram matrix of the patches where these are
+    fewer.
     """
 
     def __init__(self, z: np.ndarray, y: np.ndarray):
