@@ -21,8 +21,8 @@ def prepare_network(
     `last_relus` decides about the ReLUs between the last convolutions and the outputs. Where they
     block all of an image's gradient, ``redirected`` ones pass what would raise their input, so that
     channels inactive on noise can be activated (Lucid's idea). ``linear`` leaves them out
-    (lucid4keras' ``prepare_model``), ``kept`` keeps them. ``bfloat16``, not ``float32``, pays only where the
-    processor has instructions for it.
+    (lucid4keras' ``prepare_model``), ``kept`` keeps them. ``bfloat16``, not ``float32``, pays only
+    where the processor has instructions for it.
     """
     relus = {"redirected": _redirected_relu, "linear": keras.activations.linear, "kept": None}
     if last_relus not in relus:
