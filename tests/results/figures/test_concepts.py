@@ -54,7 +54,7 @@ def test_r2_is_drawn_by_concept_in_sample_and_held_out(held_out):
             expected = i / 10 + np.arange(3) / 100 + k / 1000
             np.testing.assert_allclose(_lines(left)[network], expected)
             np.testing.assert_allclose(_lines(right)[network], expected)
-        assert right.collections[0].get_label() == "groups exchanged"
+        assert right.collections[0].get_label() == "permuted groups"
     assert "groups" in grid[0, 1].get_title()
 
 

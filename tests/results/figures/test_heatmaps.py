@@ -151,3 +151,7 @@ def test_outlines_follow_the_neoplastic_nuclei():
     assert drawn[5, 5:10].all() and not drawn[7, 7] and not drawn[13:].any()
     assert not image.any()
     assert figures.outline_neoplastic(replace(patches, masks=None)) is None
+
+
+def test_the_random_map_is_not_called_as_the_random_network():
+    assert figures.title_of("random") == "random map"

@@ -59,7 +59,7 @@ def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "
     figure, grid = style.panels(len(concepts), 2, size, title, sharex=True, sharey=True)
     for (left, right), concept in zip(grid, concepts, strict=True):
         band = null.loc[concept].loc[layers]
-        options = {"color": "#000000", "alpha": 0.18, "linewidth": 0, "label": "groups exchanged"}
+        options = {"color": "#000000", "alpha": 0.18, "linewidth": 0, "label": "permuted groups"}
         right.fill_between(places, band["null_low"], band["null_high"], **options)
         for network, line in style.network_styles(held_out["network"]).items():
             rows = fits.loc[concept, network].loc[layers]

@@ -64,7 +64,7 @@ def methods() -> dict[str, Any]:
 
 def title_of(name: str) -> str:
     """Return the title in figures of a heat-map method or baseline; other names are their own."""
-    method = None if name in NETWORK_STYLES else methods().get(name)
+    method = methods().get(name)
     return method.title if method else name
 
 
@@ -134,7 +134,8 @@ def draw_intervals(
             axes.axhline(rows.loc[baseline, "mean"], **across)
         rows = rows.reindex(places)
         bars = np.abs(rows[["low", "high"]].sub(rows["mean"], axis=0)).to_numpy().T
-        x, label = np.arange(len(rows)) + offset, title_of(name)
+        x = np.arange(len(rows)) + offset
+        label = name if name in NETWORK_STYLES else title_of(name)  # "random" is a map too
         axes.errorbar(x, rows["mean"], bars, **{"label": label, **line, **options})
 
 
