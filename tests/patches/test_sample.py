@@ -31,6 +31,8 @@ def test_sample_options():
     assert (full.images.min(axis=-1) > 200).mean(axis=(1, 2)).max() <= 0.1
     with pytest.raises(ValueError, match="patch_size=400 <= block_size=375 <= 1500"):
         load_sample(patch_size=400)
+    with pytest.raises(ValueError, match="1 <= stride=0"):
+        load_sample(stride=0)
 
 
 def test_groups_of_another_block_size_have_other_names(sample):

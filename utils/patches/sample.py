@@ -43,8 +43,8 @@ def load_sample(
     -------
     PatchSet
     """
-    if not 0 < patch_size <= block_size <= _SIZE:
-        raise ValueError(f"expected 0 < {patch_size=} <= {block_size=} <= {_SIZE}.")
+    if not 0 < patch_size <= block_size <= _SIZE or stride < 1:
+        raise ValueError(f"expected 0 < {patch_size=} <= {block_size=} <= {_SIZE}, 1 <= {stride=}.")
     types, ids = (
         np.load(assets.path("hgsc", f"hgsc_nest_{kind}_mask.npz"))["nuc_raster"].astype(dtype)
         for kind, dtype in (("type", np.uint8), ("inst", np.int32))
