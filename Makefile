@@ -1,4 +1,4 @@
-# make figures | make test | make verify | make gallery | make lab; the README says more.
+# make figures | make study | make test | make verify | make gallery | make lab; see the README.
 PYTHON ?= python3
 BACKBONE ?= auto
 RESULTS ?= interpretability_results
@@ -11,11 +11,17 @@ export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter
 export PYTHONPATH := $(CURDIR)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: figures gallery verify finetune test lab clean
+.PHONY: figures study gallery verify finetune test lab clean
 
-figures: $(VENV)/installed
-	@backbone=$$($(RUN) -m utils.networks finetune --backbone $(BACKBONE)); \
-	$(RUN) -m utils.results execute --results $(RESULTS) --backbone $$backbone $(if $(FORCE),--force)
+# One finetuned network per backbone, or 3 folds by 3 seeds.
+figures: finetunings = one
+study: finetunings = study
+study: counts = --folds 3 --seeds 3
+
+figures study: $(VENV)/installed
+	@backbone=$$($(RUN) -m utils.networks finetune --backbone $(BACKBONE) $(counts)); \
+	$(RUN) -m utils.results execute --results $(RESULTS) --backbone $$backbone \
+		--finetunings $(finetunings) $(if $(FORCE),--force)
 	@$(RUN) -m utils.results pages --results $(RESULTS)
 
 gallery: $(VENV)/installed

@@ -28,7 +28,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from utils.heatmaps import DeadMaps, explain, stream
-from utils.networks import choose_backbone, load_networks
+from utils.networks import choose_backbone, load_finetunings
 from utils.patches import load_sample
 from utils.results import Results
 
@@ -155,7 +155,7 @@ def main():
     if not set(parts) <= {"speed", "memory"}:
         parser.error(f"--parts is {arguments.parts}; expected speed, memory or both")
     warnings.simplefilter("ignore", DeadMaps)
-    model = load_networks(choose_backbone(arguments.backbone))["finetuned"]
+    model = load_finetunings(choose_backbone(arguments.backbone))[0].model
     images = load_sample(patch_size=SIZE, stride=38).images[: arguments.patches]
     if arguments.in_process:
         memory(model, images, arguments.streamed)

@@ -33,6 +33,7 @@ from utils.networks import (
     choose_backbone,
     layer_features,
     layer_features_and_gradients,
+    load_finetunings,
     load_networks,
 )
 from utils.patches import load_sample
@@ -88,9 +89,9 @@ def whole(networks, patches, layers):
     }
     clock.stop("ridge, held out, with permutations")
     for by_layer in regressions.values():
-        concepts.analysis.r2_table(by_layer, patches.groups)
+        concepts.analysis.r2_table(by_layer)
     clock.stop("bootstrap and significance")
-    concepts.analysis.relevance(regressions["finetuned"], gradients, patches.groups)
+    concepts.analysis.relevance(regressions["finetuned"])
     clock.stop("relevance")
     pairs = [("pretrained", "finetuned"), ("pretrained", "random")]
     concepts.cka_by_layer(features, pairs, patches.groups)
@@ -185,7 +186,7 @@ def main():
     arguments = parser.parse_args()
     backbone = choose_backbone(arguments.backbone)
     layers = LAYERS[backbone]
-    networks = load_networks(backbone, random=1)
+    networks = load_networks(backbone, load_finetunings(backbone), random=1)
     sample = load_sample()
     patches = sample.select(np.arange(min(PATCHES, len(sample))))
     print(

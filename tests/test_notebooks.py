@@ -41,7 +41,7 @@ def test_executed_copies_hold_no_path_of_a_machine():
 
 def _run(name, results, backbone, checkpoint, **parameters):
     """Execute a notebook and read what it writes, but the records, whose times differ."""
-    parameters |= {"BACKBONE": backbone, "FINETUNED": str(checkpoint), "RESULTS": str(results)}
+    parameters |= {"BACKBONE": backbone, "FINETUNINGS": [str(checkpoint)], "RESULTS": str(results)}
     execute(ROOT / f"{name}.ipynb", results / "executed.ipynb", parameters)
     return {
         path.relative_to(results).as_posix(): path.read_bytes()
@@ -104,7 +104,8 @@ def test_gradcam(tmp_path, real_backbone, checkpoint):
             assert len(overlays) >= 4 and all(Path(f).suffix == ".jpg" for f in overlays)
             assert sum(f.endswith("_patch.jpg") for f in overlays) == len(overlays) / 2
             assert any(f.startswith(f"{method}/{real_backbone}/{name}_") for f in files)
-    for name in ("localization", "insertion_deletion", "randomisation", "stability"):
+    named = ("finetuning", "localization", "insertion_deletion", "randomisation", "stability")
+    for name in named:
         ends = (".png", ".csv")
         assert {f"gradcam/{real_backbone}/{name}{end}" for end in ends} <= set(files)
 
@@ -123,7 +124,7 @@ def test_gradcam_twice(tmp_path, real_backbone, checkpoint, few):
 
 def test_rcvs(tmp_path, real_backbone, checkpoint):
     options = {"PER_CLASS": 60, "FOLDS": 3, "PERMUTATIONS": 2, "REPEATS": 1, "RANDOM_SEEDS": 2}
-    options |= {"LAYERS": ENDS[real_backbone], "MOST_CONSTANT": 1.0, "SEED": 1}
+    options |= {"LAYERS": ENDS[real_backbone], "SEED": 1}
     files = _twice("RCVs_analysis", tmp_path, real_backbone, checkpoint, **options)
     names = {"cka.csv", "weight_change.csv", "reuse.png"}
     names |= {"learning_curves.png", "learning_curves.csv"}

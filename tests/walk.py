@@ -91,7 +91,7 @@ def to_texture_r2(folder: Path) -> Walk:
     in_sample = walk.call(concepts.analysis.in_sample_r2, features, texture)
     options = {"folds": 3, "permutations": 10}
     regressions = walk.call(concepts.regress, features, texture, few.groups, **options)
-    held_out = walk.call(concepts.analysis.r2_table, regressions, few.groups)
+    held_out = walk.call(concepts.analysis.r2_table, regressions)
     tables = [table.assign(network="pretrained") for table in (in_sample, held_out)]
     figure = walk.call(figures.r2_panels, *tables)
     walk.call(Results(folder).figure, figure, "texture_r2.png", "R2 of texture by layer")

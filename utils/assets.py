@@ -29,6 +29,7 @@ ASSETS = {
         "histolytics/data/hgsc_nest_type_mask.npz",
         "histolytics/data/hgsc_nest_inst_mask.npz",
         "histolytics/data/hgsc_stromal_he.jpg",
+        "histolytics/data/hgsc_stromal_cells.parquet",
         "histolytics-0.3.0.dist-info/licenses/LICENSE",
     ],
     "densenet": [

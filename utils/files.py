@@ -1,6 +1,7 @@
 """Atomic writing: scratch files that become results, and clear errors when the disk is full."""
 
 import errno
+import functools
 import hashlib
 import os
 import shutil
@@ -41,8 +42,18 @@ def disk_space(path: str | Path) -> Iterator[None]:
 
 
 def file_sha256(path: str | Path) -> str:
-    """Hash a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    """Hash a file, which is read anew only if its size or time has changed."""
+    stat = os.stat(path)
+    return _hash_file(str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash_file(path: str, size: int, time: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def scratch_prefix() -> str:

@@ -44,11 +44,11 @@ def test_judgement_of_c3(planted):
         "pretrained": network(signal, noise[9]),
         "finetuned": network(signal, noise[1]),
     }
-    assert judge_c3(networks, groups).endswith("C3 is supported.")
+    assert judge_c3(networks).endswith("C3 is supported.")
     alike = {**networks, "random": networks["pretrained"]}
-    assert judge_c3(alike, groups).endswith("C3 is not supported, or only in part.")
+    assert judge_c3(alike).endswith("C3 is not supported, or only in part.")
     networks["finetuned"] = networks["pretrained"]
-    assert judge_c3(networks, groups).endswith("C3 is not supported, or only in part.")
+    assert judge_c3(networks).endswith("C3 is not supported, or only in part.")
 
 
 @pytest.mark.parametrize(

@@ -51,12 +51,12 @@ def test_repeats_and_significance(planted):
 def test_differences_are_paired(planted):
     features, measures, groups = planted
     same = regress(features, measures, groups, permutations=0)
-    assert r2_difference(same.values(), same.values(), groups) == (0, 0, 0)
+    assert r2_difference(same.values(), same.values()) == (0, 0, 0)
     noisy = {"layer": features["layer"] + np.random.default_rng(1).normal(size=(480, 20))}
     worse = regress(noisy, measures, groups, permutations=0)
-    difference, low, high = r2_difference(same.values(), worse.values(), groups)
+    difference, low, high = r2_difference(same.values(), worse.values())
     assert 0 < low < difference < high
-    r2 = [r2_table(found, groups)["r2"].mean() for found in (same, worse)]
+    r2 = [r2_table(found)["r2"].mean() for found in (same, worse)]
     assert difference == pytest.approx(r2[0] - r2[1])
 
 
@@ -68,7 +68,7 @@ def test_relevance_finds_the_concept_that_the_output_follows(planted):
     slopes = vector + 0.05 * generator.normal(size=(480, 20))
     gradients = {"layer": slopes.astype(np.float32)}
     found = regress(features, measures, groups, gradients=gradients, permutations=60)
-    table = relevance(found, gradients, groups).set_index("concept")
+    table = relevance(found).set_index("concept")
     planted = table.loc["planted"]
     assert planted["positive"] == 1 and planted["br"] > 5
     np.testing.assert_allclose(planted["br"], planted["r2"] * planted["ratio"])
@@ -79,13 +79,13 @@ def test_relevance_finds_the_concept_that_the_output_follows(planted):
     assert planted["ratio"] == pytest.approx(own.mean() / own.std(), rel=0.1)
     constant = {"layer": np.tile(np.float32(vector), (480, 1))}
     linear = regress(features, measures, groups, gradients=constant, permutations=10)
-    linear = relevance(linear, constant, groups).set_index("concept")
+    linear = relevance(linear).set_index("concept")
     assert linear[["ratio", "br", "p_random", "q_permuted"]].isna().all(axis=None)
     assert linear.loc["planted", "positive"] == 1
     judged = judge_relevance(table.reset_index().assign(network="finetuned"))
     assert "1 of 2 concepts and layers" in judged and "planted at layer, Br +" in judged
     with pytest.raises(ValueError, match="without gradients"):
-        relevance(regress(features, measures, groups, permutations=2), gradients, groups)
+        relevance(regress(features, measures, groups, permutations=2))
 
 
 def test_analysis_is_that_of_its_parts_without_patches_that_lack_a_measure(planted):
@@ -116,10 +116,45 @@ def test_analysis_is_that_of_its_parts_without_patches_that_lack_a_measure(plant
     expected = regress(x, measures, groups, gradients={"layer": slopes}, **options)
     for table, parts in (
         (analysis.in_sample, in_sample_r2(x, measures)),
-        (analysis.held_out, r2_table(expected, groups, seed=1)),
-        (analysis.relevance, relevance(expected, {"layer": slopes}, groups, seed=1)),
+        (analysis.held_out, r2_table(expected, seed=1)),
+        (analysis.relevance, relevance(expected, seed=1)),
     ):
         table = table[table["network"] == "finetuned"].drop(columns=["network", "seed"])
         pd.testing.assert_frame_equal(table, parts)
     predicted = analysis.regressions["finetuned"]["layer"].predicted
     np.testing.assert_array_equal(predicted, expected["layer"].predicted)
+
+
+def test_splits_score_held_out_patches_with_the_features_of_their_network(planted):
+    """Networks of two folds, of which the other's features are noise, predict as one network."""
+    features, measures, groups = planted
+    x, noise = features["layer"], np.random.default_rng(1).normal(size=(480, 20))
+    slopes = np.random.default_rng(2).normal(size=(480, 20))
+    splits = [(np.flatnonzero(groups % 3 != k), np.flatnonzero(groups % 3 == k)) for k in (0, 1)]
+    options = {"permutations": 5, "splits": splits}
+    one = regress({"layer": x}, measures, groups, gradients={"layer": slopes}, **options)["layer"]
+    assert set(one.groups) == {g for g in range(12) if g % 3 != 2}
+    assert one.predicted.shape == (1, 320, 2) and one.null_ratio.shape == (5, 2)
+    # A network whose features are the same but for their order of channels.
+    turned, turned_slopes = x[:, ::-1], slopes[:, ::-1]
+    of_folds = {"layer": [x, turned]}
+    of_slopes = {"layer": [slopes, turned_slopes]}
+    two = regress(of_folds, measures, groups, gradients=of_slopes, **options)["layer"]
+    np.testing.assert_allclose(two.predicted, one.predicted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(two.sensitivity, one.sensitivity, rtol=1e-3, atol=1e-5)
+    half = regress({"layer": [x, noise]}, measures, groups, **options)["layer"]
+    first, second = (np.isin(half.groups % 3, [k]) for k in (0, 1))
+    np.testing.assert_allclose(half.predicted[:, first], one.predicted[:, first], rtol=1e-6)
+    assert np.corrcoef(half.predicted[0, second, 0], half.truth[second, 0])[0, 1] < 0.5
+    measures = measures.copy()
+    measures.loc[[3, 77], "null"] = np.nan
+    analysis = analyse(
+        {"finetuned": of_folds},
+        measures,
+        groups,
+        gradients={"finetuned": of_slopes},
+        splits=splits,
+        permutations=2,
+    )
+    scored = analysis.regressions["finetuned"]["layer"]
+    assert len(scored.groups) == 320 - np.isin(groups[[3, 77]] % 3, [0, 1]).sum()

@@ -62,16 +62,17 @@ def test_registered_measures_take_patches(colored_patches):
 
 
 def test_nuclei_of_the_sample(sample):
+    sample = sample.select(np.arange(0, len(sample), 3))
     table = nuclei_measures(sample)
-    nest = sample.sources == "hgsc_nest"
-    assert table[~nest].isna().all(axis=None)
-    known = table[nest].dropna()
+    stroma = table[sample.sources != "hgsc_nest"]
+    assert (stroma["neoplastic share"] == 0).all() and (stroma["number"] >= 1).all()
+    known = table.dropna()
     assert len(known) > 100 and (known["number"] >= 1).all()
     assert (
         known["neoplastic share"].between(0, 1).all() and known["eccentricity"].between(0, 1).all()
     )
     # By definition of the classes.
-    labels = sample.labels[nest][table[nest].notna().all(axis=1)]
+    labels = sample.labels[table.notna().all(axis=1)]
     assert known["neoplastic share"][labels == 0].max() == 0
     assert known["neoplastic share"][labels == 1].min() >= 0.5
 

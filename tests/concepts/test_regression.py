@@ -94,7 +94,7 @@ def test_bad_measures(planted):
     for count, folds in ((2, 5), (3, 2), (12, 1)):
         with pytest.raises(ValueError, match=f"{count} groups for {folds} folds"):
             cross_validated_r2(features, measures, groups % count, folds=folds)
-    with pytest.raises(ValueError, match="'measures': 480, 'layer': 480, 'groups': 479"):
+    with pytest.raises(ValueError, match="'measures': 480, 'groups': 479, 'layer': 480"):
         cross_validated_r2(features, measures, groups[1:])
     with pytest.raises(ValueError, match="same PatchSet"):
         cross_validated_r2({"layer": features["layer"][:9]}, measures, groups)

@@ -7,7 +7,7 @@ import pytest
 from utils import heatmaps
 from utils.claims import judge_c2
 from utils.heatmaps import evaluation, explain
-from utils.networks import evaluate, linear_probe
+from utils.networks import Finetuning, linear_probe
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 
 
@@ -176,15 +176,31 @@ def test_baseline_maps():
     assert maps.keys() == heatmaps.BASELINES.keys()
 
 
-def test_baseline_networks(tiny_model, tiny_classifier, colored_patches):
-    random = replace(tiny_model.copy(), weights="random")
-    networks = {"pretrained": tiny_model, "finetuned": tiny_classifier, "random": random}
-    train, held_out = colored_patches.split(folds=2)
-    with_heads, auc = heatmaps.baseline_networks(networks, train, held_out)
-    assert list(with_heads) == ["finetuned", "pretrained", "random"]
-    assert with_heads["finetuned"] is tiny_classifier
-    expected = linear_probe(tiny_model, train).predict(held_out.images)
-    np.testing.assert_allclose(with_heads["random"].predict(held_out.images), expected, atol=1e-6)
-    assert auc == dict.fromkeys(("pretrained", "random"), evaluate(held_out, expected)["auc"])
-    alone = heatmaps.baseline_networks(networks, None, held_out)
-    assert alone == ({"finetuned": tiny_classifier}, {})
+def test_finetuned_networks_are_measured_on_what_they_have_not_seen(
+    tiny_model, tiny_classifier, colored_patches
+):
+    masks = np.zeros((64, 16, 16), np.uint8)
+    masks[:, 4:9, 4:9], masks[:, 10:12, 10:12] = NEOPLASTIC, 1
+    patches = replace(colored_patches, masks=masks)
+    groups = [f"slide{i}" for i in range(8)]
+    hashed = replace(tiny_classifier, sha256="0123")
+    finetunings = [
+        Finetuning(hashed, {"held_out": groups[:4], "trained_on": groups[4:]}),
+        Finetuning(hashed, {"held_out": groups[:4], "trained_on": groups[4:]}),
+        Finetuning(hashed, {"held_out": groups[4:], "trained_on": groups[:4]}),
+    ]
+    rivals = {"pretrained": tiny_model}
+    mixed = replace(colored_patches, labels=np.arange(64) % 2)  # both classes in every group
+    table = heatmaps.measure_finetunings(finetunings, rivals, mixed, patches, ["late"])
+    assert set(table["network"]) == {"finetuned", "pretrained", ""}
+    counts = table.groupby(["network", "method", "layer"])["patch"].agg(["size", "nunique"])
+    assert (counts == 64).all(axis=None)
+    probe = linear_probe(tiny_model, mixed.select(np.arange(32, 64)))
+    expected = heatmaps.measure_networks({"pretrained": probe}, patches.select([5]), ["late"])
+    found = table[(table["patch"] == 5) & (table["network"] == "pretrained")]
+    columns = ["pointing", "energy_ratio", "average_precision", "among_nuclei"]
+    expected = expected[expected["network"] == "pretrained"]
+    np.testing.assert_allclose(found[columns], expected[columns], rtol=1e-4)
+    unknown = [Finetuning(hashed, {})]
+    alone = heatmaps.measure_finetunings(unknown, rivals, mixed, patches, ["late"])
+    assert set(alone["network"]) == {"finetuned", ""}

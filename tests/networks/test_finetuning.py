@@ -1,121 +1,151 @@
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
+import tensorflow as tf
+from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from utils.networks import (
-    evaluate,
-    finetuned_model,
-    finetuning,
-    held_out_patches,
-    layer_features,
-    linear_probe,
-    load_networks,
-)
-from utils.networks.finetuning import augment, finetune
-from utils.networks.weights import finetuned_paths, load_finetuned
+from utils.networks import finetuning, linear_probe
+from utils.networks.finetuning import LOG, finetune
+
+OPTIONS = {"epochs": 4, "learning_rate": 0.02, "batch_size": 16}
 
 
-def test_finetuning_learns_and_repeats(tiny_model, colored_patches):
-    train, test = colored_patches.split(folds=4)
-    before = tiny_model.network.get_weights()
-    options = {"epochs": 12, "learning_rate": 0.02, "batch_size": 16}
-    one, again, other = (finetune(tiny_model, train, seed=s, **options) for s in (0, 0, 1))
-    for first, second in zip(one.network.get_weights(), again.network.get_weights(), strict=True):
+def assert_same_weights(one, other):
+    for first, second in zip(one.network.variables, other.network.variables, strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+@pytest.fixture
+def probe(tiny_model, colored_patches):
+    return linear_probe(tiny_model, colored_patches)
+
+
+def test_finetuning_learns_and_repeats(tiny_classifier, colored_patches):
+    train, test = colored_patches.folds(4)[0]
+    before = tiny_classifier.network.get_weights()
+    options = {**OPTIONS, "epochs": 12}
+    results = [finetune(tiny_classifier, train, test, seed=s, **options) for s in (0, 0, 1)]
+    (one, epochs), (again, _), (other, _) = results
+    assert_same_weights(one, again)
     assert (one.network.get_weights()[0] != other.network.get_weights()[0]).any()
-    for first, second in zip(before, tiny_model.network.get_weights(), strict=True):
+    for first, second in zip(before, tiny_classifier.network.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
-    scores = evaluate(test, one.predict(test.images))
-    assert scores["auc"] > 0.9 and scores["patches"] == len(test)
-    assert set(scores["by_group"]) == set(test.groups)
-    assert all(group["auc"] is None for group in scores["by_group"].values())
+    probability = one.predict(test.images)
+    assert balanced_accuracy_score(test.labels, probability > 0.5) > 0.9
+    last = epochs.iloc[-1]
+    assert len(epochs) == 12 and last["loss"] < epochs["loss"].iloc[0]
+    # What Keras measures with class weights, here of classes of equal size, is what it is called.
+    assert last["val_loss"] == pytest.approx(log_loss(test.labels, probability), abs=1e-5)
+    expected = balanced_accuracy_score(test.labels, probability >= 0.5)
+    assert last["val_balanced_accuracy"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_one_class_is_refused(tiny_model, colored_patches):
-    with pytest.raises(ValueError, match="32 normal, 0 tumor"):
-        finetune(tiny_model, colored_patches.select(colored_patches.labels == 0))
+def test_statistics_stay_and_scales_are_trained(tiny_backbone, tiny_classifier, colored_patches):
+    image = keras.Input((None, None, 3))
+    norm = keras.layers.BatchNormalization(name="norm")
+    network = keras.Model(image, tiny_classifier.network(norm(image)))
+    norm.set_weights([np.ones(3), np.zeros(3), np.full(3, 0.2), np.full(3, 0.7)])
+    model = replace(tiny_classifier, network=network).copy()
+    trained = finetune(model, colored_patches, **OPTIONS)[0].network.get_layer("norm")
+    gamma, beta, mean, variance = trained.get_weights()
+    np.testing.assert_array_equal(mean, np.float32([0.2] * 3))
+    np.testing.assert_array_equal(variance, np.float32([0.7] * 3))
+    assert (gamma != 1).all() and (beta != 0).all()
 
 
-def test_augmentation_turns_and_stains(images):
-    turned = augment(images, np.random.default_rng(0), stain_jitter=0)
-    assert any((one != other).any() for one, other in zip(turned, images, strict=True))
-    for one, other in zip(turned, images, strict=True):
-        candidates = [np.rot90(other, k) for k in range(4)]
-        candidates += [image[:, ::-1] for image in candidates]
-        assert any((one == candidate).all() for candidate in candidates)
-    stained = augment(images, np.random.default_rng(0), stain_jitter=0.05)
-    assert stained.dtype == np.uint8 and (stained != turned).any()
+class Kill(keras.callbacks.Callback):
+    """Stops the training in the middle of an epoch, behind its state or before."""
+
+    def __init__(self, epoch, place):
+        super().__init__()
+        self.epoch, self.place, self.now = epoch, place, -1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.place == "batch" and self.now == self.epoch and batch == 1:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.place == "log" and epoch == self.epoch:
+            raise KeyboardInterrupt
 
 
-def test_linear_probe(tiny_model, colored_patches):
-    """Beats chance on unseen groups, and is scikit-learn's regression on the pooled features."""
-    train, test = colored_patches.split(folds=4)
-    hashed = replace(tiny_model, sha256="0123")
-    probe = linear_probe(hashed, train)
-    assert probe.sha256 not in ("", "0123")  # the head is a part of the weights
-    assert linear_probe(hashed, test).sha256 != probe.sha256
-    assert linear_probe(tiny_model, train).sha256 == ""
-    probability = probe.predict(test.images)
-    assert evaluate(test, probability)["auc"] > 0.9
-    seen, unseen = (layer_features(tiny_model, patches.images)["late"] for patches in (train, test))
-    scaler = StandardScaler().fit(seen)
-    regression = LogisticRegression(class_weight="balanced", max_iter=1000)
-    regression.fit(scaler.transform(seen), train.labels)
-    expected = regression.predict_proba(scaler.transform(unseen))[:, 1]
-    np.testing.assert_allclose(probability, expected, atol=1e-3)
-    assert isinstance(probe.network.layers[-1], keras.layers.Dense)
-    with pytest.raises(ValueError, match="one class"):
-        linear_probe(tiny_model, train.select(train.labels == 0))
-
-
-def test_checkpoint_is_made_once_and_checked(tiny_model, colored_patches, tmp_path):
-    source, folder = tmp_path / "tiny.weights.h5", tmp_path / "models"
-    tiny_model.network.save_weights(source)
-    backbone = replace(tiny_model.backbone, pretrained=lambda: (source, "made for this test"))
-    options = {"folder": folder, "epochs": 12, "learning_rate": 0.02, "batch_size": 16}
-    model, manifest = finetuned_model(backbone, colored_patches, **options)
-    weights, written = finetuned_paths(backbone, folder)
-    stamps = weights.stat().st_mtime_ns, written.stat().st_mtime_ns
-    again, _ = finetuned_model(backbone, colored_patches, **options)
-    assert (weights.stat().st_mtime_ns, written.stat().st_mtime_ns) == stamps
-    few = colored_patches.images[:4]
-    np.testing.assert_array_equal(model.predict(few), again.predict(few))
-    assert manifest["metrics"]["auc"] > 0.9
-    unseen, rest = held_out_patches(colored_patches, weights, backbone)
-    assert set(unseen.groups) <= set(manifest["held_out"]) < set(colored_patches.groups)
-    assert len(unseen) + len(rest) == len(colored_patches)
-    assert not set(unseen.groups) & set(rest.groups)
-    unknown = held_out_patches(colored_patches, folder / "other.h5", backbone)
-    assert unknown == (colored_patches, None)
-    with pytest.raises(ValueError, match=r"'seed': 0.*not.*'seed': 1"):
-        finetuned_model(backbone, colored_patches, seed=1, **options)
-    with open(weights, "ab") as file:
-        file.write(b"x")
-    with pytest.raises(RuntimeError, match="its manifest says"):
-        load_finetuned(backbone, folder)
-    assert sorted(p.suffix for p in folder.iterdir() if p.suffix != ".lock") == [".h5", ".json"]
-
-
-def test_networks_come_in_one_order_and_the_finetuned_is_made_where_missing(
-    tiny_classifier, monkeypatch, capsys
+@pytest.mark.parametrize("place", ["batch", "log"])
+def test_a_killed_run_resumes_and_ends_the_same(
+    tiny_classifier, colored_patches, tmp_path, monkeypatch, place
 ):
-    def load(weights, backbone, seed=0):
-        return replace(tiny_classifier, weights=str(weights), origin=f"{backbone}, seed {seed}")
+    whole, epochs = finetune(tiny_classifier, colored_patches, colored_patches, **OPTIONS)
+    fit, kill = keras.Model.fit, Kill(2, place)
 
-    def make(backbone):
-        return load("finetuned", backbone, seed="of the sample"), {}
+    def interrupted(self, *args, callbacks, **kwargs):
+        order = [*callbacks[:2], kill, *callbacks[2:]]  # behind the log, before the state
+        return fit(self, *args, callbacks=order, **kwargs)
 
-    monkeypatch.setattr(finetuning, "load_model", load)
-    monkeypatch.setattr(finetuning, "finetuned_model", make)
-    networks = load_networks("tiny", random=3, seed=4)
-    assert list(networks) == ["pretrained", "finetuned", "random", "random 2", "random 3"]
-    assert capsys.readouterr().out.splitlines() == [
-        "pretrained Tiny: tiny, seed 0",
-        "finetuned Tiny: tiny, seed of the sample",
-        *(f"random Tiny: tiny, seed {seed}" for seed in (4, 5, 6)),
-    ]
-    assert load_networks("tiny", "user.keras")["finetuned"].title == "Tiny (user.keras)"
+    monkeypatch.setattr(keras.Model, "fit", interrupted)
+    options = {**OPTIONS, "folder": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        finetune(tiny_classifier, colored_patches, colored_patches, **options)
+    assert [path.name for path in tmp_path.glob("epoch_*")] == ["epoch_0002.npz"]
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    resumed, log = finetune(tiny_classifier, colored_patches, colored_patches, **options)
+    assert_same_weights(resumed, whole)
+    pd.testing.assert_frame_equal(log, epochs)
+    assert log["epoch"].tolist() == [0, 1, 2, 3] and (tmp_path / LOG).exists()
+
+
+def test_patience_stops_early_and_takes_the_best_epoch(tiny_classifier, colored_patches):
+    train, validation = colored_patches.folds(4)[0]
+    options = {"epochs": 30, "learning_rate": 0.2, "batch_size": 16, "patience": 1}
+    model, epochs = finetune(tiny_classifier, train, validation, **options)
+    assert len(epochs) < 30
+    reached = log_loss(validation.labels, model.predict(validation.images).astype(float))
+    assert reached == pytest.approx(epochs["val_loss"].min(), abs=1e-6)
+    with pytest.raises(ValueError, match="patience is 2, but there are no patches"):
+        finetune(tiny_classifier, train, patience=2)
+
+
+def test_unusable_patches_and_rates_are_refused(tiny_classifier, colored_patches):
+    with pytest.raises(ValueError, match=r"has the labels \[0\]; expected square"):
+        finetune(tiny_classifier, colored_patches.select(colored_patches.labels == 0))
+    third = replace(colored_patches, labels=colored_patches.labels + 1)
+    with pytest.raises(ValueError, match=r"labels \[1, 2\]"):
+        finetune(tiny_classifier, third)
+    wide = replace(colored_patches, images=colored_patches.images[:, :12])
+    with pytest.raises(ValueError, match="square"):
+        finetune(tiny_classifier, wide)
+    options = {**OPTIONS, "learning_rate": 1e38}
+    with pytest.raises(FloatingPointError, match="the loss is nan at step .* rate of .*give a low"):
+        finetune(tiny_classifier, colored_patches, **options)
+
+
+def test_two_devices(tiny_classifier, colored_patches):
+    """Run itself in a process with two logical devices, where it compares the losses."""
+    devices = tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        script = Path(__file__).with_name("mirrored.py")
+        process = subprocess.run([sys.executable, script], capture_output=True, text=True)
+        assert process.returncode == 0 and "1 passed" in process.stdout, process.stdout[-3000:]
+        return
+    losses = []
+    for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(devices[:2])):
+        with strategy.scope():
+            _, epochs = finetune(tiny_classifier, colored_patches, **OPTIONS)
+        losses.append(epochs["loss"])
+    np.testing.assert_allclose(*losses, atol=1e-5)
+
+
+def test_several_gpus_are_all_taken(monkeypatch):
+    assert not isinstance(finetuning._strategy(), tf.distribute.MirroredStrategy)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0", "GPU:1"])
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: "mirrored")
+    assert finetuning._strategy() == "mirrored"
+    with tf.distribute.OneDeviceStrategy("/CPU:0").scope():
+        assert finetuning._strategy() is tf.distribute.get_strategy()

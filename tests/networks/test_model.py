@@ -6,13 +6,7 @@ import pytest
 import tensorflow as tf
 
 from utils.heatmaps import DeadMaps, explain
-from utils.networks import (
-    INPUT,
-    Model,
-    constant_share,
-    layer_features,
-    layer_features_and_gradients,
-)
+from utils.networks import INPUT, Model, layer_features, layer_features_and_gradients
 from utils.networks.backbones import INCEPTIONV3
 
 
@@ -144,11 +138,6 @@ def test_gradients_against_finite_differences(tiny_classifier, images, tail):
         layer_features_and_gradients(
             replace(tiny_classifier, network=tiny_classifier.submodel(["late"])), images
         )
-
-
-def test_constant_channels_are_counted(planted):
-    features = {"layer": np.hstack([planted[0]["layer"], np.ones((480, 5))])}
-    assert constant_share(features)["layer"] == 5 / 25
 
 
 def test_one_pass_per_patch(tiny_classifier, images, monkeypatch):

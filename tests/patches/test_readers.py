@@ -72,7 +72,7 @@ def test_patchcamelyon_is_read_from_its_one_file(tmp_path):
     alone = load_patches(tmp_path / "camelyon_x.h5")
     assert set(alone.groups) == {"camelyon_x"} and (alone.images == pixels).all()
     with pytest.raises(ValueError, match="number of groups: 1"):
-        alone.split()
+        alone.folds()
     rows = "\n".join(f"slide{i // 4},{i},{2 * i}" for i in range(20))
     (tmp_path / "camelyon_meta.csv").write_text(f"wsi,coord_x,coord_y\n{rows}")
     few = load_patches(str(tmp_path / "camelyon_x.h5"), per_class=5, seed=1)

@@ -114,6 +114,34 @@ def test_record_and_stale_files(tmp_path, tiny_model, colored_patches, capsys):
     assert not list((tmp_path / WORK).glob(".*"))
 
 
+def test_verdicts_ask_the_gate(tmp_path, tiny_model, colored_patches, capsys):
+    rows = [
+        {"finetuning": "fold 0", "condition": "grey", "value": 0.1, "expected": "below 0.3"},
+        {"finetuning": "fold 1", "condition": "grey", "value": 0.4, "expected": "below 0.3"},
+        {"finetuning": "fold 1", "condition": "lead", "value": None, "expected": "at least 0"},
+    ]
+    outcomes = pd.Series([True, False, None], dtype=object)
+    for count, verdict in (
+        (1, "supported"),
+        (
+            3,
+            "Not testable: the network is hardly finetuned.\nfold 1: grey 0.40, expected below 0.3",
+        ),
+    ):
+        run = Run("x.ipynb", tmp_path, {})
+        gates = pd.DataFrame(rows[:count]).assign(passed=outcomes[:count])
+        run.uses({"finetuned": tiny_model}, colored_patches, gates)
+        run.results("channels").image(np.zeros((4, 4, 3), np.uint8), "a.png")
+        run.verdict("C1", "supported")
+        run.finish()
+        record = json.loads((tmp_path / "channels" / "run.json").read_text())
+        assert record["verdicts"] == {"C1": verdict}
+        assert record["finetunings"] == len({row["finetuning"] for row in rows[:count]})
+        assert [row["passed"] for row in record["gate"]] == [True, False, None][:count]
+    printed = capsys.readouterr().out
+    assert "gate: 1 of 1 networks" in printed and "gate: 1 of 2 networks" in printed
+
+
 def test_nothing_is_published_before_the_end(tmp_path, tiny_model):
     run = Run("x.ipynb", tmp_path, {})
     run.results("channels").image(np.zeros((4, 4, 3), np.uint8), "a.png")

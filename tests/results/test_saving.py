@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from utils.results import Results, figures, save_channels, save_overlays
+from utils.networks import Finetuning
+from utils.results import Results, Run, figures, save_channels, save_overlays, show_finetunings
 
 RANDOM = np.random.default_rng(0)
 CHANNELS = {"a": [3, 7], "b": [1]}
@@ -67,3 +68,29 @@ def test_overlays_have_cards_patches_and_a_table(tmp_path, colored_patches):
         card = of_method.files[table["file"][2]]
         assert card["method"] == figures.title_of(method) and card["prediction"] == "wrong"
         assert tuple(card["inset"]) == figures.CARD_INSET
+
+
+def test_finetunings_are_shown_by_their_manifests(tmp_path, tiny_model):
+    scores = {"in_tumor_images": {"balanced_accuracy": 0.9, "auc": 0.95}}
+    manifest = {
+        "options": {"fold": 0, "seed": 1},
+        "metrics": scores,
+        "baselines": {"colours": scores},
+        "epochs": {"epoch": [0, 1], "loss": [0.5, 0.1], "val_loss": [0.6, 0.4]},
+        "calibration": {"predicted": [0.1, 0.8], "observed": [0.2, 1.0], "patches": [5, 5]},
+    }
+    run = Run("x.ipynb", tmp_path, {})
+    run.backbone, run.main = tiny_model.backbone, run.results("gradcam")
+    run.show = run.main.show
+    gates = pd.DataFrame(
+        {"finetuning": ["fold 0, seed 1"], "condition": ["grey"], "passed": [True]}
+    )
+    known = [Finetuning(tiny_model, manifest)] * 2
+    show_finetunings(run, known, gates)
+    assert run.main.files.keys() == {"finetuning.png", "finetuning.csv", "gate.csv"}
+    table = pd.read_csv(run.main.folder / "finetuning.csv")
+    assert table["classifier"].tolist() == ["finetuned", "colours"] * 2
+    assert (table["balanced_accuracy"] == 0.9).all()
+    run.main.files.clear()
+    show_finetunings(run, [Finetuning(tiny_model, {})], gates)
+    assert run.main.files.keys() == {"gate.csv"}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from utils.concepts.analysis import r2_difference
@@ -135,10 +134,7 @@ def judge_randomisation(table: pd.DataFrame) -> str:
 
 
 def judge_c3(
-    networks: Mapping[str, Mapping[str, Regression]],
-    groups: np.ndarray,
-    *,
-    layers: Sequence[str] | None = None,
+    networks: Mapping[str, Mapping[str, Regression]], *, layers: Sequence[str] | None = None
 ) -> str:
     """Judge whether texture is readable in early layers, and whether finetuning changes where.
 
@@ -149,7 +145,6 @@ def judge_c3(
     ----------
     networks : mapping of str to (mapping of str to Regression)
         Regressions of ``random``, ``pretrained`` and ``finetuned``, by layer.
-    groups : array, (N,)
     layers : sequence of str, optional
         Layers that count; by default all.
 
@@ -165,7 +160,7 @@ def judge_c3(
     }
     lines, outcomes = [], []
     for title, (one, other) in C3_DIFFERENCES.items():
-        difference, low, high = r2_difference(sides[one], sides[other], groups)
+        difference, low, high = r2_difference(sides[one], sides[other])
         outcomes.append(_outcome(low, high))
         lines.append(f"{title}: {difference:+.3f} ({low:+.3f} to {high:+.3f}), {outcomes[-1]}")
     readable, learned, learned_deep, early_change, deep_change = outcomes

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from utils.concepts.regression import Regression, concept_targets, regress
+from utils.concepts.regression import Folds, OfFolds, Regression, concept_targets, regress
 from utils.progress import progress_bar
 from utils.statistics import (
     mean_over_deviation,
@@ -20,9 +20,8 @@ from utils.statistics import (
 )
 
 RESAMPLES = 1000  # of groups, for intervals
-DIRECTIONS = 500  # random ones, with which relevance is compared
 
-Layers = Mapping[str, np.ndarray]
+Layers = Mapping[str, OfFolds]
 
 
 @dataclass(frozen=True)
@@ -42,24 +41,25 @@ def analyse(
     groups: np.ndarray,
     *,
     gradients: Mapping[str, Layers],
-    folds: int = 5,
-    repeats: int = 2,
-    permutations: int = 200,
-    seed: int = 0,
+    splits: Folds | None = None,
     once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    **options,
 ) -> Analysis:
     """Regress concepts on the features of several networks, and compute their relevance.
 
     Parameters
     ----------
-    features : mapping of str to (mapping of str to array, (N, C))
-        Features by network and layer. ``random 2`` is the network ``random`` with the seed 1.
-    measures, groups, folds, repeats, permutations, seed
+    features : mapping of str to (mapping of str to array, (N, C), or to a sequence of them)
+        Features by network and layer, as in `regress`. ``random 2`` is the network ``random`` with
+        the seed 1.
+    measures, groups, splits
         As in `regress`. Patches without a measure (NaN) are left out.
-    gradients : mapping of str to (mapping of str to array, (N, C))
+    gradients : as `features`
         Gradients of the logit, for the networks whose relevance is computed.
     once : callable
         Calls ``once(function, *arguments, **options)``, such as `Run.once`, which keeps results.
+    **options
+        ``folds``, ``repeats``, ``permutations`` and ``seed``, as in `regress`.
 
     Returns
     -------
@@ -67,32 +67,44 @@ def analyse(
     """
     known = measures.notna().all(axis=1).to_numpy()
     measures, groups = measures[known], groups[known]
-    options = {"folds": folds, "repeats": repeats, "permutations": permutations, "seed": seed}
+    seed = options.get("seed", 0)
+    if splits:
+        place = np.cumsum(known) - 1  # of each known patch, among them
+        splits = [tuple(place[side[known[side]]] for side in split) for split in splits]
     in_sample, held_out, relevances, regressions = [], [], [], {}
     for name, layers in features.items():
         network, _, number = name.partition(" ")
         label = {"network": network, "seed": int(number or 1) - 1}
-        x = {layer: values[known] for layer, values in layers.items()}
-        slopes = {layer: values[known] for layer, values in gradients.get(name, {}).items()}
-        options |= {"gradients": slopes, "description": f"regression, {name}"}
-        regressions[name] = once(regress, x, measures, groups, **options)
+        x, slopes = (
+            {layer: _select(values, known) for layer, values in by_layer.items()}
+            for by_layer in (layers, gradients.get(name, {}))
+        )
+        about = {"gradients": slopes, "splits": splits, "description": f"regression, {name}"}
+        regressions[name] = once(regress, x, measures, groups, **about, **options)
         in_sample.append(once(in_sample_r2, x, measures).assign(**label))
-        held_out.append(once(r2_table, regressions[name], groups, seed=seed).assign(**label))
+        held_out.append(once(r2_table, regressions[name], seed=seed).assign(**label))
         if slopes:
-            table = once(relevance, regressions[name], slopes, groups, seed=seed)
+            table = once(relevance, regressions[name], seed=seed)
             relevances.append(table.assign(**label))
     return Analysis(*map(pd.concat, (in_sample, held_out, relevances)), regressions, known)
+
+
+def _select(arrays: OfFolds, chosen: np.ndarray) -> OfFolds:
+    if isinstance(arrays, np.ndarray):
+        return arrays[chosen]
+    return [array[chosen] for array in arrays]
 
 
 def in_sample_r2(features: Layers, measures: pd.DataFrame) -> pd.DataFrame:
     """Fit ordinary least squares and score it on the same patches, as the paper does.
 
     With at least as many features as patches ``r2`` is 1 for any target, even noise, and
-    ``adjusted_r2`` is NaN.
+    ``adjusted_r2`` is NaN. Of a layer with the features of several networks, the first are fitted.
     """
     targets = concept_targets(features, measures)
     tables = []
     for layer, x in progress_bar(features.items(), desc="in-sample", unit="layer"):
+        x = x if isinstance(x, np.ndarray) else x[0]
         scaled = StandardScaler().fit_transform(x.astype(np.float64))
         fit = LinearRegression().fit(scaled, targets)
         r2 = r2_score(targets, fit.predict(scaled), multioutput="raw_values")
@@ -117,12 +129,10 @@ def cross_validated_r2(
     -------
     DataFrame, as from `r2_table`
     """
-    return r2_table(regress(features, measures, groups, **options), groups)
+    return r2_table(regress(features, measures, groups, **options))
 
 
-def r2_table(
-    regressions: Mapping[str, Regression], groups: np.ndarray, *, seed: int = 0
-) -> pd.DataFrame:
+def r2_table(regressions: Mapping[str, Regression], *, seed: int = 0) -> pd.DataFrame:
     """Score held-out predictions by layer and concept, those of all folds together.
 
     ``r2`` is the mean over repeats, negative for predictions that are worse than the mean; ``low``
@@ -130,9 +140,9 @@ def r2_table(
     for permuted groups, ``p`` is one-sided, from the permutations, and ``q`` the same with the
     false discovery rate controlled over all rows.
     """
-    codes, counts = resample_groups(groups, RESAMPLES, seed)
     tables = []
     for layer, regression in regressions.items():
+        codes, counts = resample_groups(regression.groups, RESAMPLES, seed)
         by_repeat = regression.r2(codes)[:, 0]
         low, high = percentile_interval(regression.r2(codes, counts).mean(axis=0))
         null_low, null_high = percentile_interval(regression.null_r2)
@@ -152,13 +162,14 @@ def r2_table(
 
 
 def r2_difference(
-    one: Iterable[Regression], other: Iterable[Regression], groups: np.ndarray, *, seed: int = 0
+    one: Iterable[Regression], other: Iterable[Regression], *, seed: int = 0
 ) -> tuple[float, float, float]:
     """Return the difference of mean held-out R2 over concepts and layers, and its 95 % interval.
 
     All regressions are of the same patches and concepts, and share the resamples of groups.
     """
-    codes, counts = resample_groups(groups, RESAMPLES, seed)
+    one, other = list(one), list(other)
+    codes, counts = resample_groups(one[0].groups, RESAMPLES, seed)
     counts = np.vstack([np.ones(counts.shape[1]), counts])
     one_mean, other_mean = (
         np.mean([regression.r2(codes, counts).mean(axis=(0, 2)) for regression in layers], axis=0)
@@ -169,9 +180,7 @@ def r2_difference(
     return float(observed), float(low), float(high)
 
 
-def relevance(
-    regressions: Mapping[str, Regression], gradients: Layers, groups: np.ndarray, *, seed: int = 0
-) -> pd.DataFrame:
+def relevance(regressions: Mapping[str, Regression], *, seed: int = 0) -> pd.DataFrame:
     """Test whether the output depends on the concepts (Graziani et al. 2018), by layer and concept.
 
     ``ratio`` is mean over standard deviation of the sensitivities s, ``low`` to ``high`` its 95 %
@@ -181,16 +190,12 @@ def relevance(
     ratio; each ``q`` controls the false discovery rate over all rows. NaN where the logit is linear
     in the layer: all patches have one sensitivity, and no ratio.
     """
-    codes, counts = resample_groups(groups, RESAMPLES, seed)
-    generator = np.random.default_rng(seed)
     tables = []
     for layer, regression in regressions.items():
-        s, slopes = regression.sensitivity, gradients[layer]
+        s = regression.sensitivity
         if np.isnan(s).any():
             raise ValueError(f"{layer} was regressed without gradients: give them to regress.")
-        # As with RCVs: any direction of standardised features, mapped back to the features' units.
-        random = generator.normal(size=(slopes.shape[1], DIRECTIONS)) / regression.scale[:, None]
-        random = mean_over_deviation(slopes @ (random / np.linalg.norm(random, axis=0)))
+        codes, counts = resample_groups(regression.groups, RESAMPLES, seed)
         r2, ratio = regression.r2(codes)[:, 0].mean(axis=0), mean_over_deviation(s)
         low, high = percentile_interval(mean_over_deviation(s, codes, counts))
         columns = {
@@ -202,10 +207,12 @@ def relevance(
             "high": high,
             "br": np.maximum(r2, 0) * ratio,
             "positive": (s > 0).mean(axis=0),
-            "p_random": permutation_p_value(np.abs(ratio), np.abs(random)[:, None]),
+            "p_random": permutation_p_value(
+                np.abs(ratio), np.abs(regression.random_ratio)[:, None]
+            ),
             "p_permuted": permutation_p_value(np.abs(ratio), np.abs(regression.null_ratio)),
         }
-        if np.ptp(slopes, axis=0).max() <= 1e-4 * np.abs(slopes).max():  # the logit is linear
+        if regression.linear:
             columns |= dict.fromkeys(
                 ("ratio", "low", "high", "br", "p_random", "p_permuted"), np.nan
             )

@@ -13,20 +13,24 @@ from utils.concepts.ridge import Ridge, choose_penalties
 from utils.progress import progress_bar
 from utils.statistics import grouped_r2, mean_over_deviation, steady_scaler
 
-Folds = list[tuple[np.ndarray, np.ndarray]]  # patches to train on and to hold out
+Folds = Sequence[tuple[np.ndarray, np.ndarray]]  # patches to train on and to hold out
+OfFolds = np.ndarray | Sequence[np.ndarray]  # one array for all folds, or one per fold
+DIRECTIONS = 500  # random ones, with which relevance is compared
 
 
 @dataclass(frozen=True)
 class Regression:
-    """Held-out predictions of T concepts from one layer."""
+    """Held-out predictions of T concepts from one layer, for the N patches that are held out."""
 
     concepts: tuple[str, ...]
+    groups: np.ndarray  # (N,), region or patient
     truth: np.ndarray  # (N, T), the measures of the concepts
     predicted: np.ndarray  # (repeats, N, T), by regressions that have not seen the patch's group
     null_r2: np.ndarray  # (permutations, T), held-out R2 with permuted groups
     sensitivity: np.ndarray  # (N, T), derivative of the logit along held-out vectors, or NaN
     null_ratio: np.ndarray  # (permutations, T), mean over deviation of sensitivities
-    scale: np.ndarray  # (C,), divisors that standardise the features of all patches
+    random_ratio: np.ndarray  # (directions,), the same along random directions
+    linear: bool  # whether the logit is linear in the layer: all patches have one gradient
 
     def r2(self, codes: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
         """Compute `grouped_r2` of each repeat, ``(repeats, resamples, T)``."""
@@ -34,11 +38,12 @@ class Regression:
 
 
 def regress(
-    features: Mapping[str, np.ndarray],
+    features: Mapping[str, OfFolds],
     measures: pd.DataFrame,
     groups: np.ndarray,
     *,
-    gradients: Mapping[str, np.ndarray] | None = None,
+    gradients: Mapping[str, OfFolds] | None = None,
+    splits: Folds | None = None,
     folds: int = 5,
     repeats: int = 1,
     permutations: int = 100,
@@ -52,14 +57,18 @@ def regress(
 
     Parameters
     ----------
-    features : mapping of str to array, (N, C)
-        Features by layer, from `layer_features`.
+    features : mapping of str to array, (N, C), or to a sequence of them
+        Features by layer, from `layer_features`; with `splits`, there may be one array per split,
+        of the network that was trained on its training patches.
     measures : DataFrame, N rows
         One column per concept.
     groups : array, (N,)
         Region or patient of each patch, none of which is split between folds.
-    gradients : mapping of str to array, (N, C), optional
+    gradients : as `features`, optional
         Gradients of the logit, for `relevance`.
+    splits : sequence of (array, array), optional
+        Indices of training and held-out patches, instead of `folds` and `repeats`; patches that
+        are never held out are not scored.
     folds, repeats, permutations, seed : int
         Folds of groups, assignments of groups to folds, and permutations of whole groups.
     description : str
@@ -69,37 +78,43 @@ def regress(
     dict of str to Regression, by layer
     """
     targets = concept_targets(features, measures, groups=groups)
-    codes = _fold_codes(groups, folds)
+    codes = np.unique(groups, return_inverse=True)[1] if splits else _fold_codes(groups, folds)
     generator = np.random.default_rng(seed)
     orders = [_permute_groups(codes, generator) for _ in range(permutations)]
     # Concepts and their permutations share decompositions; one assignment to folds is enough.
     columns = np.hstack([targets, *(targets[order] for order in orders)])
     count = targets.shape[1]
-    first, *others = (_grouped_folds(codes, folds, seed + repeat) for repeat in range(repeats))
+    seeds = range(seed, seed + repeats)
+    first, *others = [splits] if splits else [_grouped_folds(codes, folds, s) for s in seeds]
+    scored = np.sort(np.concatenate([test for _, test in first]))
     regressions = {}
     for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         slopes = gradients[layer] if gradients else None
-        predicted, sensitivity = _cross_fit(x, columns, codes, first, slopes)
-        repeated = (_cross_fit(x, targets, codes, split)[0] for split in others)
-        null_r2 = grouped_r2(columns[:, count:], predicted[:, count:], codes)
+        fitted = _cross_fit(x, columns, codes, first, slopes, seed)
+        predicted, sensitivity, random = (values[scored] for values in fitted)
+        repeated = (_cross_fit(x, targets, codes, split)[0][scored] for split in others)
+        null_r2 = grouped_r2(columns[scored, count:], predicted[:, count:], codes[scored])
         null_ratio = mean_over_deviation(sensitivity[:, count:])
         regressions[layer] = Regression(
             concepts=tuple(measures),
-            truth=targets,
+            groups=np.asarray(groups)[scored],
+            truth=targets[scored],
             predicted=np.stack([predicted[:, :count], *repeated]),
             null_r2=null_r2.reshape(permutations, count),
             sensitivity=sensitivity[:, :count],
             null_ratio=null_ratio.reshape(permutations, count),
-            scale=steady_scaler(x.astype(np.float64)).scale_,
+            random_ratio=mean_over_deviation(random),
+            linear=slopes is not None and _is_linear(slopes),
         )
     return regressions
 
 
 def learning_curve(
-    features: Mapping[str, np.ndarray],
+    features: Mapping[str, OfFolds],
     measures: pd.DataFrame,
     groups: np.ndarray,
     *,
+    splits: Folds | None = None,
     shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
     folds: int = 5,
     seed: int = 0,
@@ -109,7 +124,7 @@ def learning_curve(
 
     Parameters
     ----------
-    features, measures, groups, folds, seed, description
+    features, measures, groups, splits, folds, seed, description
         As in `regress`.
     shares : sequence of float
         Shares of the training groups, in (0, 1]; at least two groups are kept.
@@ -121,52 +136,79 @@ def learning_curve(
         parts), and ``r2``, held out on the same patches for every share.
     """
     targets = concept_targets(features, measures, groups=groups)
-    codes = _fold_codes(groups, folds)
+    codes = np.unique(groups, return_inverse=True)[1] if splits else _fold_codes(groups, folds)
     generator = np.random.default_rng(seed)
-    splits: dict[float, Folds] = {share: [] for share in shares}
-    for train, test in _grouped_folds(codes, folds, seed):
+    whole = splits or _grouped_folds(codes, folds, seed)
+    scored = np.sort(np.concatenate([test for _, test in whole]))
+    reduced: dict[float, list] = {share: [] for share in shares}
+    for train, test in whole:
         order = generator.permutation(np.unique(codes[train]))
-        for share, split in splits.items():
+        for share, split in reduced.items():
             kept = order[: max(2, round(share * len(order)))]
             split.append((train[np.isin(codes[train], kept)], test))
-    fits = list(product(features.items(), splits.items()))
+    fits = list(product(features.items(), reduced.items()))
     tables = []
     for (layer, x), (share, split) in progress_bar(fits, desc=description, unit="fit"):
+        predicted = _cross_fit(x, targets, codes, split)[0]
         columns = {
             "layer": layer,
             "concept": list(measures),
             "share": share,
             "patches": np.mean([len(train) for train, _ in split]),
             "groups": np.mean([len(np.unique(codes[train])) for train, _ in split]),
-            "r2": grouped_r2(targets, _cross_fit(x, targets, codes, split)[0], codes)[0],
+            "r2": grouped_r2(targets[scored], predicted[scored], codes[scored])[0],
         }
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
 
 def _cross_fit(
-    x: np.ndarray, y: np.ndarray, codes: np.ndarray, split: Folds, slopes: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predict held-out patches, and compute their sensitivities from the gradients of the logit."""
+    x: OfFolds,
+    y: np.ndarray,
+    codes: np.ndarray,
+    split: Folds,
+    slopes: OfFolds | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predict held-out patches, and compute their sensitivities from the gradients of the logit.
+
+    The last array, ``(N, directions)``, has the sensitivities along random directions: any
+    directions of standardised features, mapped back to the features' units as RCVs are.
+    """
     predicted, sensitivity = np.full_like(y, np.nan), np.full_like(y, np.nan)
-    for train, test in split:
-        z = x.astype(np.float64)
+    random = np.full((len(y), 0 if slopes is None else DIRECTIONS), np.nan)
+    for fold, (train, test) in enumerate(split):
+        z = of_fold(x, fold).astype(np.float64)
         scaler = steady_scaler(z[train])
         z = scaler.transform(z, copy=False)
         penalties = choose_penalties(z[train], y[train], codes[train])
         ridge = Ridge(z[train], y[train])
         predicted[test] = ridge.predict(ridge.project(z[test]), penalties)
         if slopes is not None:
-            vectors = ridge.axes @ ridge.coefficients(penalties) / scaler.scale_[:, None]
-            sensitivity[test] = slopes[test] @ normalize(vectors, axis=0)
-    return predicted, sensitivity
+            gradient, scale = of_fold(slopes, fold)[test], scaler.scale_[:, None]
+            vectors = ridge.axes @ ridge.coefficients(penalties) / scale
+            sensitivity[test] = gradient @ normalize(vectors, axis=0)
+            directions = np.random.default_rng(seed).normal(size=(len(scale), DIRECTIONS)) / scale
+            random[test] = gradient @ normalize(directions, axis=0)
+    return predicted, sensitivity, random
+
+
+def of_fold(arrays: OfFolds, fold: int) -> np.ndarray:
+    """Return the array of a fold."""
+    return arrays if isinstance(arrays, np.ndarray) else arrays[fold]
+
+
+def _is_linear(slopes: OfFolds) -> bool:
+    arrays = [slopes] if isinstance(slopes, np.ndarray) else slopes
+    return all(np.ptp(x, axis=0).max() <= 1e-4 * np.abs(x).max() for x in arrays)
 
 
 def concept_targets(
-    features: Mapping[str, np.ndarray], measures: pd.DataFrame, **others: np.ndarray
+    features: Mapping[str, OfFolds], measures: pd.DataFrame, **others: np.ndarray
 ) -> np.ndarray:
     """Return measures as an array, ``(N, T)``, if they can be regressed on the features."""
-    arrays = {"measures": measures, **features, **others}
+    arrays = {"measures": measures, **others}
+    arrays |= {layer: of_fold(x, 0) for layer, x in features.items()}
     counts = {name: len(values) for name, values in arrays.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"numbers of patches are {counts}; expected all of the same PatchSet.")

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from utils.concepts.regression import Folds, OfFolds, of_fold
 from utils.networks import Model
 from utils.progress import progress_bar
 from utils.statistics import jackknife_error
@@ -45,6 +46,38 @@ def cka_by_layer(
                 error = jackknife_error([_cka(grams[one][k], grams[other][k]) for k in kept])
             rows.append((one, other, layer, value, value - 1.96 * error, value + 1.96 * error))
     return pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
+
+
+def cka_of_folds(
+    networks: Mapping[str, Mapping[str, OfFolds]],
+    pairs: list[tuple[str, str]],
+    groups: np.ndarray,
+    splits: Folds | None = None,
+) -> pd.DataFrame:
+    """Compare networks on the patches that each finetuned one has not seen, and average.
+
+    Parameters
+    ----------
+    networks, splits
+        Features and splits as in `regress`, by network; without splits, of all patches.
+    pairs, groups
+        As in `cka_by_layer`.
+
+    Returns
+    -------
+    DataFrame, as from `cka_by_layer`, with means over the splits
+    """
+    if splits is None:
+        return cka_by_layer(networks, pairs, groups)
+    tables = []
+    for fold, (_, test) in enumerate(splits):
+        features = {
+            name: {layer: of_fold(x, fold)[test] for layer, x in layers.items()}
+            for name, layers in networks.items()
+        }
+        tables.append(cka_by_layer(features, pairs, groups[test]))
+    keys = ["one", "other", "layer"]
+    return pd.concat(tables).groupby(keys, sort=False).mean().reset_index()
 
 
 def weight_change(before: Model, after: Model) -> pd.DataFrame:

@@ -1,14 +1,13 @@
 """Where the evidence lies: heat maps, and their evaluation."""
 
+from utils.heatmaps.baselines import BASELINES, baseline_maps
 from utils.heatmaps.evaluation import (
-    BASELINES,
     MEASURES,
     annotated,
-    baseline_maps,
-    baseline_networks,
     compare_with_baselines,
     curve_areas,
     insertion_deletion,
+    measure_finetunings,
     measure_networks,
 )
 from utils.heatmaps.maps import DeadMaps, explain, explain_by_outcome, explain_layers, stream
@@ -24,7 +23,6 @@ __all__ = [
     "Method",
     "annotated",
     "baseline_maps",
-    "baseline_networks",
     "cascading_randomisation",
     "check_patches",
     "compare_with_baselines",
@@ -33,6 +31,7 @@ __all__ = [
     "explain_by_outcome",
     "explain_layers",
     "insertion_deletion",
+    "measure_finetunings",
     "measure_networks",
     "stability",
     "stream",

@@ -1,20 +1,20 @@
-"""How good heat maps are: measures, and the baselines with which they are compared."""
+"""How good heat maps are: measures, and their comparison with baselines."""
 
 import warnings
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
-import cv2
 import numpy as np
 import pandas as pd
 from sklearn.metrics import auc, average_precision_score
 
-from utils.heatmaps.maps import DeadMaps, Maps, explain_layers, scaled
+from utils.heatmaps.baselines import baseline_maps
+from utils.heatmaps.maps import DeadMaps, Maps, explain, explain_layers
 from utils.heatmaps.methods import METHODS
-from utils.networks import Model, evaluate, linear_probe
+from utils.networks import Finetuning, Model, average_seeds, linear_probe, pool
+from utils.networks.probe import last_features
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
-from utils.patches.images import haematoxylin
 from utils.progress import progress_bar
 from utils.statistics import intervals
 
@@ -26,16 +26,6 @@ MEASURES = {
     ),
     "average_precision": Measure("average precision for neoplastic nuclei", "average precision"),
     "among_nuclei": Measure("average precision among all nuclei", "average precision"),
-}
-Baseline = namedtuple("Baseline", ["title", "style"])  # of a baseline map in figures
-BASELINES = {
-    name: Baseline(f"{name} map", {"color": color, "marker": marker, "linestyle": line})
-    for name, color, marker, line in (
-        ("haematoxylin", "#56b4e9", "P", "--"),
-        ("centre", "#7f7f7f", "s", "-."),
-        ("random", "#7f7f7f", "x", ":"),
-        ("uniform", "#000000", "+", ":"),
-    )
 }
 COMPARED = ("gradcam", "gradcam++")  # methods of the finetuned network, with every baseline
 LEAST_NEOPLASTIC = 0.02  # smallest share of a patch's area in which maps are measured
@@ -109,36 +99,6 @@ def localization_table(
     return pd.concat(tables, ignore_index=True)
 
 
-def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
-    """Make baseline maps, which use no network.
-
-    Parameters
-    ----------
-    images : array, (N, H, W, 3), uint8
-    seed : int
-
-    Returns
-    -------
-    dict of str to array, (N, H, W), float32 in [0, 1]
-        ``uniform``; ``centre``, a Gaussian; ``random``, smoothed noise as coarse as nuclei; and
-        ``haematoxylin``, the stain's density after Ruifrok and Johnston (2001), smoothed.
-    """
-    count, height, width = images.shape[:3]
-    y, x = (np.linspace(-2, 2, side) for side in (height, width))  # in standard deviations
-    centre = np.exp(-(y[:, None] ** 2 + x**2) / 2)
-    noise = np.random.default_rng(seed).normal(size=(count, height, width))
-    fields = {
-        "centre": np.tile(centre, (count, 1, 1)),
-        "random": [cv2.GaussianBlur(draw, (0, 0), width / 20) for draw in noise],
-        "haematoxylin": [cv2.GaussianBlur(haematoxylin(image), (0, 0), 2) for image in images],
-    }
-    maps = {"uniform": np.ones((count, height, width), np.float32)}
-    for name, values in fields.items():
-        values = np.float32(values)
-        maps[name] = scaled(values - values.min(axis=(1, 2), keepdims=True))
-    return maps
-
-
 def measure_networks(
     networks: Mapping[str, Model], patches: PatchSet, layers: Sequence[str], *, seed: int = 0
 ) -> pd.DataFrame:
@@ -171,36 +131,49 @@ def measure_networks(
     return localization_table(maps, patches)
 
 
-def baseline_networks(
-    networks: Mapping[str, Model],
-    training: PatchSet | None,
-    held_out: PatchSet,
+def measure_finetunings(
+    finetunings: Sequence[Finetuning],
+    rivals: Mapping[str, Model],
+    training: PatchSet,
+    patches: PatchSet,
+    layers: Sequence[str],
     *,
-    once: Callable = lambda function, *arguments: function(*arguments),
-) -> tuple[dict[str, Model], dict[str, float]]:
-    """Put linear heads on the pretrained and the random network, whose maps are baselines.
+    seed: int = 0,
+    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+) -> pd.DataFrame:
+    """Measure the heat maps of finetuned networks, and of rivals under linear heads.
 
     Parameters
     ----------
-    networks : mapping of str to Model
-        ``pretrained``, ``finetuned`` and ``random``, as from `load_networks`.
-    training, held_out : PatchSet
-        Patches to which the heads are fitted (None if unknown), and whose AUC is computed.
+    finetunings : sequence of Finetuning
+        Each network is measured on the patches that it has not seen.
+    rivals : mapping of str to Model
+        Networks such as ``pretrained`` and ``random``, to which linear heads are fitted on the
+        groups that each finetuned network was trained on; left out where these are unknown.
+    training : PatchSet
+        Patches of these groups, of the size of the finetuning.
+    patches : PatchSet, from `annotated`
+    layers, seed
+        As in `measure_networks`.
     once : callable
-        Calls ``once(function, *arguments)``, such as `Run.once`, which keeps results.
+        Calls ``once(function, *arguments, **options)``, such as `Run.once`, which keeps results.
 
     Returns
     -------
-    dict of str to Model, dict of str to float
-        Networks, without baselines if `training` is None, and the baselines' areas under the ROC
-        curve.
+    DataFrame, as from `measure_networks`, averaged over networks that measured the same patch
     """
-    with_heads, auc = {"finetuned": networks["finetuned"]}, {}
-    for name in () if training is None else ("pretrained", "random"):
-        with_heads[name] = linear_probe(networks[name], training)
-        probability = once(with_heads[name].predict, held_out.images)
-        auc[name] = evaluate(held_out, probability)["auc"]
-    return with_heads, auc
+    seen_by_any = any(one.seen(training).any() for one in finetunings)
+    features = {
+        name: once(last_features, model, training) for name, model in rivals.items() if seen_by_any
+    }
+
+    def measure(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
+        networks, seen = {"finetuned": one.model}, one.seen(training)
+        for name, x in features.items():
+            networks[name] = linear_probe(rivals[name], training.select(seen), x[seen])
+        return once(measure_networks, networks, unseen, layers, seed=seed)
+
+    return average_seeds(pool(finetunings, patches, measure), [*MEASURES, "dead"])
 
 
 def compare_with_baselines(table: pd.DataFrame) -> pd.DataFrame:
@@ -238,7 +211,7 @@ def compare_with_baselines(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def insertion_deletion(
-    model: Model, patches: PatchSet, maps: Maps, *, steps: int = 10, seed: int = 0
+    model: Model, patches: PatchSet, maps: Maps | None = None, *, steps: int = 10, seed: int = 0
 ) -> pd.DataFrame:
     """Insert and delete pixels in the order of each map (Petsiuk et al. 2018).
 
@@ -248,8 +221,8 @@ def insertion_deletion(
     Parameters
     ----------
     model, patches : Model and PatchSet
-    maps : mapping of str to array, (N, H, W)
-        Heat maps by method.
+    maps : mapping of str to array, (N, H, W), optional
+        Heat maps by method; by default those of all `METHODS`, and `baseline_maps`.
     steps, seed : int
         Number of equal shares of the area, and seed of the order of pixels with equal values.
 
@@ -259,7 +232,10 @@ def insertion_deletion(
         One row per ``method``, ``curve`` (insertion, deletion), ``patch`` and ``share`` of the
         area, with the ``probability`` of tumor, and the patch's ``group``.
     """
-    images = patches.images
+    images = np.asarray(patches.images)
+    if maps is None:
+        maps = explain(model, images, methods=list(METHODS)) | baseline_maps(images, seed=seed)
+        del maps["uniform"]  # has no order
     empty = np.round(images.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
     shares = np.linspace(0, 1, steps + 1)
     ties = np.random.default_rng(seed).random((len(images), images[0, ..., 0].size))

@@ -62,7 +62,7 @@ def explain(
         A classifier of tumor.
     images : array, (N, H, W, 3), uint8
     layer : str, optional
-        Analysis layer, by default the backbone's last one with spatial extent.
+        Analysis layer, by default the network's last sound one with spatial extent.
     **options
         ``methods``, ``target``, ``modifier``, ``interpolation`` and ``batch_size``, as in `stream`.
 
@@ -72,7 +72,7 @@ def explain(
         Maps by method, each divided by its maximum; a warning counts those without any evidence,
         which are all zeros.
     """
-    layer = layer or model.backbone.cam_layer
+    layer = layer or model.cam_layer
     return explain_layers(model, images, [layer], **options)[layer]
 
 
@@ -189,7 +189,7 @@ def explain_by_outcome(
         chosen = np.flatnonzero((patches.labels == label) & (right == (outcome == "correct")))
         if len(chosen):
             index = chosen[patches.select(chosen).sample_indices(per_class, seed=seed)]
-            drawn = patches.select(index)
+            drawn = patches.select(index).load()
             group = name, outcome, len(chosen), index, drawn, probability[index]
             maps = explain(model, drawn.images, target=name, **options)
             explained.append(ExplainedPatches(*group, maps))

@@ -84,7 +84,7 @@ def stability(
     -------
     DataFrame, as from `cascading_randomisation`, with the ``change`` instead of ``kept_up_to``
     """
-    images = patches.images
+    images = np.asarray(patches.images)
     factors = np.random.default_rng(seed).normal(1, STAIN_JITTER, (len(images), 1, 1, 3))
     changes: dict[str, tuple[np.ndarray, Callable]] = {
         "left-right flip": (images[:, :, ::-1], lambda maps: maps[:, :, ::-1]),

@@ -1,37 +1,61 @@
 """Which network with which weights: backbones, checkpoints, finetuning and features."""
 
 from utils.networks.backbones import BACKBONES, Backbone, choose_backbone, get_backbone
-from utils.networks.finetuning import (
-    evaluate,
+from utils.networks.controls import add_noise, recalibrate, shuffle_labels
+from utils.networks.finetuned import (
     finetuned_model,
-    held_out_patches,
-    linear_probe,
+    finetuned_models,
+    load_finetunings,
     load_networks,
 )
-from utils.networks.model import (
-    INPUT,
-    Model,
-    constant_share,
-    layer_features,
-    layer_features_and_gradients,
+from utils.networks.finetuning import finetune
+from utils.networks.finetunings import (
+    Finetuning,
+    average_seeds,
+    by_seed,
+    cross_predict,
+    gates,
+    layer_features_of_folds,
+    pool,
+    sample_unseen,
+    splits,
+    unseen_by_any,
 )
+from utils.networks.gate import evaluate, gate
+from utils.networks.model import INPUT, Model, layer_features, layer_features_and_gradients
+from utils.networks.probe import linear_probe
 from utils.networks.weights import WeightsUnavailable, load_model
 
 __all__ = [
     "BACKBONES",
     "INPUT",
     "Backbone",
+    "Finetuning",
     "Model",
     "WeightsUnavailable",
+    "add_noise",
+    "average_seeds",
+    "by_seed",
     "choose_backbone",
-    "constant_share",
+    "cross_predict",
     "evaluate",
+    "finetune",
     "finetuned_model",
+    "finetuned_models",
+    "gate",
+    "gates",
     "get_backbone",
-    "held_out_patches",
     "layer_features",
     "layer_features_and_gradients",
+    "layer_features_of_folds",
     "linear_probe",
+    "load_finetunings",
     "load_model",
     "load_networks",
+    "pool",
+    "recalibrate",
+    "sample_unseen",
+    "shuffle_labels",
+    "splits",
+    "unseen_by_any",
 ]

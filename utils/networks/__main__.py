@@ -1,23 +1,106 @@
-"""Make the networks that the notebooks explain: ``python -m utils.networks finetune``."""
+"""Finetune networks, test whether they are finetuned, and say how they were made."""
 
 import argparse
 import contextlib
+import json
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
 
 from utils.networks.backbones import BACKBONES, choose_backbone, get_backbone
-from utils.networks.finetuning import finetuned_model
+from utils.networks.finetuned import finetuned_models, load_finetunings
+from utils.networks.finetuning import finetune
+from utils.networks.gate import gate, passed
+from utils.networks.weights import MODELS, finetuned_paths
+from utils.patches import load_patches
 
-if __name__ == "__main__":
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m utils.networks", description=__doc__)
-    about = "finetune on the sample if that has not been done, and print the backbone"
-    parser.add_argument("command", choices=["finetune"], help=about)
-    parser.add_argument("--backbone", default="auto", choices=["auto", *BACKBONES])
-    arguments = parser.parse_args()
-    # Standard output has the backbone's name alone, for scripts.
+    commands = parser.add_subparsers(dest="command", required=True)
+    about = "finetune what is not there yet; standard output has the backbone's name alone"
+    make = commands.add_parser("finetune", help=about)
+    make.add_argument("--folds", type=int, default=1, help="folds to hold out, 1 to 3")
+    make.add_argument("--seeds", type=int, default=1, help="networks per fold")
+    make.add_argument("--seed", type=int, default=0, help="first seed")
+    make.add_argument("--epochs", type=int, help="by default the backbone's")
+    make.add_argument("--learning-rate", type=float, help="by default the backbone's")
+    make.add_argument("--batch-size", type=int, default=finetune.__kwdefaults__["batch_size"])
+    about = "stop after so many epochs without a lower loss on a quarter of the training groups"
+    make.add_argument("--patience", type=int, help=about)
+    check = commands.add_parser("gate", help="test whether a network is finetuned")
+    about = "path, or 'finetuned' for the first network of the sample"
+    check.add_argument("--checkpoint", default="finetuned", help=about)
+    info = commands.add_parser("info", help="say how the networks in a folder were made")
+    for command in (make, check):
+        about = "sample, a folder of class folders, or an HDF5 file"
+        command.add_argument("--patches", default="sample", help=about)
+        command.add_argument("--backbone", default="auto", choices=["auto", *BACKBONES])
+    for command in (make, info):
+        command.add_argument("--out", type=Path, default=MODELS, help="folder of the networks")
+    return parser.parse_args()
+
+
+def _finetune(arguments: argparse.Namespace) -> None:
+    names = ("folds", "seeds", "seed", "epochs", "learning_rate", "batch_size", "patience")
+    given = {name: getattr(arguments, name) for name in names}
+    options = {name: value for name, value in given.items() if value is not None}
     with contextlib.redirect_stdout(sys.stderr):
         backbone = choose_backbone(arguments.backbone)
-        _, manifest = finetuned_model(backbone)
-        scores = "held-out AUC {auc:.3f}, accuracy {accuracy:.3f} on {patches} patches of"
-        summary = scores.format(**manifest["metrics"]) + f" {len(manifest['held_out'])} groups"
-        print(f"finetuned {get_backbone(backbone).title}: {summary}")
+        patches = load_patches(arguments.patches)
+        for one in finetuned_models(backbone, patches, folder=arguments.out, **options):
+            _show(one.manifest)
     print(backbone)
+
+
+def _gate(arguments: argparse.Namespace) -> None:
+    backbone = choose_backbone(arguments.backbone)
+    path = arguments.checkpoint
+    if path == "finetuned":
+        path = finetuned_paths(backbone)[0]
+    (only,) = load_finetunings(backbone, [path])
+    patches = load_patches(arguments.patches)
+    head = only.manifest.get("baselines", {}).get("pretrained features")
+    table = gate(only.model, patches.select(only.unseen(patches)), head=head)
+    _show_gate(table)
+    if not only.manifest:
+        print("Held-out groups unknown: these may be patches that the network was trained on.")
+    sys.exit(not passed(table))
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    manifests = sorted(arguments.out.glob("*.json"))
+    if not manifests:
+        sys.exit(f"{arguments.out} has no finetuned network: make one with the command finetune.")
+    for path in manifests:
+        _show(json.loads(path.read_text()))
+
+
+def _show(manifest: Mapping) -> None:
+    """Print how a network was made, how it compares with the baselines, and the gate."""
+    options, data = dict(manifest["options"]), manifest["data"]
+    fold, seed = options.pop("fold"), options.pop("seed")
+    print(
+        f"\nfinetuned {get_backbone(manifest['backbone']).title}, fold {fold}, seed {seed}: "
+        f"{data['patches']} patches of {data['source']}, {len(manifest['held_out'])} of "
+        f"{len(manifest['held_out']) + len(manifest['trained_on'])} groups held out, "
+        f"{manifest['seconds']:.0f} s"
+    )
+    print(", ".join(f"{name} {value}" for name, value in options.items()))
+    scores = {"finetuned": manifest["metrics"], **manifest["baselines"]}
+    rows = {name: measured["in_tumor_images"] for name, measured in scores.items()}
+    print("Held-out patches in tumour images:")
+    print(pd.DataFrame(rows).T.to_string())
+    _show_gate(pd.DataFrame(manifest["gate"]))
+
+
+def _show_gate(table: pd.DataFrame) -> None:
+    print(table.to_string(index=False, na_rep="unknown"))
+    print("The gate is passed." if passed(table) else "The network is hardly finetuned.")
+
+
+if __name__ == "__main__":
+    parsed = _arguments()
+    {"finetune": _finetune, "gate": _gate, "info": _info}[parsed.command](parsed)

@@ -7,7 +7,7 @@ import difflib
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +45,9 @@ class Backbone:
     # Layers at which heat maps are compared, from the middle to the last. They lie behind a ReLU,
     # since Grad-CAM++ and LayerCAM assume activations that are not negative.
     cam_layers: tuple[str, ...] = ()
+    # Arguments of `finetune`, chosen on inner groups of the training patches: see
+    # benchmarks/choose_finetuning.py.
+    finetuning: Mapping[str, float] = field(default_factory=dict)
     bgr: bool = False  # whether the weights expect BGR; the network built takes RGB and reverses it
 
     def build(self) -> keras.Model:

@@ -1,8 +1,12 @@
-"""Finetuning: the trained network with its manifest, its evaluation, and what was held out."""
+"""Finetuning by Keras' `fit`: all weights of a network under a head that is fitted already.
 
-import hashlib
-import json
-from collections.abc import Callable
+A random head would distort the features before it is of any use (Kumar et al. 2022).
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,192 +14,106 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from filelock import FileLock
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, roc_auc_score
 
-from utils.files import file_sha256, whole_file
-from utils.networks.backbones import Backbone, get_backbone
-from utils.networks.checkpoints import add_head
-from utils.networks.model import Model, layer_features
-from utils.networks.weights import MODELS, finetuned_paths, load_finetuned, load_model
-from utils.patches import PatchSet, load_sample
-from utils.patches.images import change_stains
+from utils.files import whole_file
+from utils.networks.batches import Batches
+from utils.networks.checkpoints import tumor_logit
+from utils.networks.model import Model
+from utils.patches import PatchSet
 from utils.progress import progress_bar
-from utils.statistics import steady_scaler
-from utils.versions import versions
+
+LOG = "epochs.csv"  # measures of every epoch, in the folder of the states
 
 
-def load_networks(
-    backbone: str | Backbone, finetuned: str | Path = "finetuned", *, random: int = 0, seed: int = 0
-) -> dict[str, Model]:
-    """Load the networks that are compared, and print the title and origin of each.
+def finetune(
+    model: Model,
+    patches: PatchSet,
+    validation: PatchSet | None = None,
+    *,
+    epochs: int = 6,
+    learning_rate: float = 3e-4,
+    batch_size: int = 32,
+    warmup: float = 0.1,
+    clip: float = 1.0,
+    stain_jitter: float = 0.05,
+    patience: int | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+) -> tuple[Model, pd.DataFrame]:
+    """Train all weights of a copy of a classifier by Adam, with class weights.
 
-    Parameters
-    ----------
-    backbone : str or Backbone
-    finetuned : str or Path
-        ``finetuned``, the sample's network, trained if it does not exist; or a checkpoint's path.
-    random, seed : int
-        Number of random networks, and seed of the first; the others have the seeds that follow.
-
-    Returns
-    -------
-    dict of Model, by ``pretrained``, ``finetuned``, ``random``, ``random 2`` and so on
-    """
-    made = finetuned == "finetuned"
-    networks = {
-        "pretrained": load_model("pretrained", backbone),
-        "finetuned": finetuned_model(backbone)[0] if made else load_model(finetuned, backbone),
-    }
-    for index in range(random):
-        name = f"random {index + 1}" if index else "random"
-        networks[name] = load_model("random", backbone, seed=seed + index)
-    for network in networks.values():
-        print(f"{network.title}: {network.origin}")
-    return networks
-
-
-def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
-    """Measure a classifier's predictions of held-out patches.
+    The learning rate rises over the first steps and falls to 0 by a cosine. The statistics of
+    BatchNormalization stay those of the pretraining, gamma and beta are trained. With several GPUs,
+    each takes a share of every batch.
 
     Parameters
     ----------
-    patches : PatchSet
-    probability : array, (N,), of tumor
-
-    Returns
-    -------
-    dict
-        ``patches`` (number), ``auc`` (None if there is one class only) and ``accuracy`` (threshold
-        0.5) over all patches; ``by_source`` and ``by_group`` the same for each.
-    """
-
-    def scores(rows: pd.DataFrame) -> dict:
-        truth, score = rows["label"], rows["probability"]
-        auc = round(float(roc_auc_score(truth, score)), 4) if truth.nunique() == 2 else None
-        accuracy = round(float(accuracy_score(truth, score > 0.5)), 4)
-        return {"patches": len(rows), "auc": auc, "accuracy": accuracy}
-
-    table = pd.DataFrame({"label": patches.labels, "probability": probability})
-    groups = pd.Series(patches.groups)
-    result = scores(table)
-    for name, keys in (("by_source", groups.str.split("/").str[0]), ("by_group", groups)):
-        result[name] = {str(key): scores(rows) for key, rows in table.groupby(keys)}
-    return result
-
-
-def finetuned_model(
-    backbone: str | Backbone, patches: PatchSet | None = None, *, folder: Path = MODELS, **options
-) -> tuple[Model, dict]:
-    """Return the finetuned network and its manifest, training it if there is none yet.
-
-    Parameters
-    ----------
-    backbone : str or Backbone
-    patches : PatchSet, optional
-        The data, a third of which is held out; by default the bundled sample.
-    folder : Path, of the checkpoint and its manifest
-    **options : epochs, batch_size, learning_rate, stain_jitter and seed of the training
-
-    Returns
-    -------
     model : Model
-    manifest : dict
-        What was trained on what, the held-out groups and metrics.
+        Classifier, such as from `linear_probe`; it is not changed.
+    patches : PatchSet
+        Square training patches of both classes.
+    validation : PatchSet, optional
+        Patches of other groups, on which every epoch is measured.
+    epochs, batch_size : int
+    learning_rate, warmup, clip : float
+        Highest learning rate, share of the steps before it, largest norm of all gradients together.
+    stain_jitter : float
+        Deviation of the random factor on each stain's density.
+    patience : int, optional
+        Number of epochs without a lower validation loss after which training stops, and the weights
+        of the best epoch are taken; by default, training takes all epochs. A resumed run counts
+        anew.
+    seed : int
+        Seed of order and augmentation.
+    folder : str or Path, optional
+        Folder of the state after each epoch, from which an interrupted run resumes.
+
+    Returns
+    -------
+    Model
+    DataFrame, one row per epoch
+        ``epoch``, ``loss``, ``balanced_accuracy``, and both as ``val_...`` on the validation.
     """
-    backbone, options = get_backbone(backbone), {**finetune.__kwdefaults__, **options}
-    weights_path, manifest_path = finetuned_paths(backbone, folder)
-    weights_path.parent.mkdir(parents=True, exist_ok=True)
-    patches = load_sample() if patches is None else patches
-    pretrained = load_model("pretrained", backbone)
-    identity = {
-        "backbone": backbone.name,
-        "data_sha256": patches.sha256,
-        "pretrained_sha256": pretrained.sha256,
-        "options": options,
-    }
-    with FileLock(f"{weights_path}.lock"):
-        if not (manifest_path.exists() and weights_path.exists()):
-            train, test = patches.split(seed=options["seed"])
-            model = finetune(pretrained, train, **options)
-            with whole_file(weights_path) as scratch:
-                model.network.save_weights(scratch)
-            manifest = {
-                **identity,
-                "sha256": file_sha256(weights_path),
-                "data": {"source": patches.name, "patches": len(patches)},
-                "pretrained_origin": pretrained.origin,
-                "held_out": np.unique(test.groups).tolist(),
-                "metrics": evaluate(test, model.predict(test.images)),
-                "versions": versions(),
-            }
-            with whole_file(manifest_path) as scratch:
-                scratch.write_text(json.dumps(manifest, indent=1) + "\n")
-    manifest = json.loads(manifest_path.read_text())
-    if other := [key for key, value in identity.items() if manifest.get(key) != value]:
-        made, wanted = ({key: values.get(key) for key in other} for values in (manifest, identity))
+    check_trainable(model, patches)
+    if patience and validation is None:
+        raise ValueError(f"patience is {patience}, but there are no patches for validation.")
+    make_deterministic(seed)
+    with ExitStack() as stack:
+        folder = Path(folder or stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(_strategy().scope())
+        trained = replace(model.copy(), weights="finetuned", origin="", sha256="")
+        steps = epochs * -(-len(patches) // batch_size)
+        classifier = _compile(trained, steps, learning_rate, warmup, clip)
+        states = _States(folder, [*trained.network.variables, *classifier.optimizer.variables])
+        begun = states.restore()
+        data = Batches(patches, batch_size, seed=seed, stain_jitter=stain_jitter)
+        callbacks = [
+            keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: data.start(epoch)),
+            keras.callbacks.CSVLogger(folder / LOG, append=begun > 0),
+            states,
+            _Progress(f"finetune {model.backbone.title}", steps, begun * len(data)),
+        ]
+        if patience:
+            callbacks.append(
+                keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)
+            )
+        held_out = Batches(validation, batch_size) if validation is not None else None
+        options = {"epochs": epochs, "initial_epoch": begun, "shuffle": False, "verbose": 0}
+        classifier.fit(data, validation_data=held_out, callbacks=callbacks, **options)
+        return trained, pd.read_csv(folder / LOG)
+
+
+def check_trainable(model: Model, patches: PatchSet) -> None:
+    """Raise ValueError unless a network can be trained on these patches."""
+    model.check_images(patches.images)
+    height, width = patches.images.shape[1:3]
+    labels = set(np.unique(patches.labels).tolist())
+    if labels != {0, 1} or height != width:
         raise ValueError(
-            f"{manifest_path} was made with {made}, not {wanted}: remove it to finetune again, or "
-            "give another folder."
+            f"{patches} has the labels {sorted(labels)}; expected square patches, some normal (0) "
+            "and some tumor (1)."
         )
-    return load_finetuned(backbone, folder), manifest
-
-
-def held_out_patches(
-    patches: PatchSet, weights: str | Path, backbone: str | Backbone
-) -> tuple[PatchSet, PatchSet | None]:
-    """Keep the patches that a finetuned network was not trained on, as far as its manifest says.
-
-    Parameters
-    ----------
-    patches : PatchSet
-    weights : str or Path
-        ``finetuned`` or the path of a checkpoint, beside which its manifest lies.
-    backbone : str or Backbone
-
-    Returns
-    -------
-    held_out, rest : PatchSet
-        Patches of the held-out groups and the others; all and None if no manifest names any.
-    """
-    path = Path(str(weights).removesuffix(".weights.h5") + ".json")
-    if weights == "finetuned":
-        path = finetuned_paths(backbone)[1]
-    groups = json.loads(path.read_text())["held_out"] if path.is_file() else []
-    held_out = np.isin(patches.groups, groups)
-    if not held_out.any():
-        return patches, None
-    return patches.select(held_out), patches.select(~held_out)
-
-
-def linear_probe(model: Model, patches: PatchSet) -> Model:
-    """Put a linear head on a network's pooled last features and train only that head.
-
-    Logistic regression with class weights, on standardised features (see `steady_scaler`).
-
-    Parameters
-    ----------
-    model : Model
-        Network without a head; it is not changed.
-    patches : PatchSet
-
-    Returns
-    -------
-    Model, with one sigmoid unit and else the weights of `model`
-    """
-    last = model.network.layers[-1].name
-    features = layer_features(model, patches.images, layers=[last])[last].astype(np.float64)
-    scaler = steady_scaler(features)
-    regression = LogisticRegression(class_weight="balanced", max_iter=1000)
-    regression.fit(scaler.transform(features), patches.labels)
-    kernel = regression.coef_[0] / scaler.scale_
-    bias = regression.intercept_ - kernel @ scaler.mean_
-    network = add_head(model.network)
-    network.get_layer("tumor").set_weights([kernel[:, None], bias])
-    head = hashlib.sha256(model.sha256.encode() + kernel.tobytes() + bias.tobytes()).hexdigest()
-    origin = f"{model.origin}, under a linear head fitted to {patches.name}"
-    return replace(model, network=network, origin=origin, sha256=head if model.sha256 else "")
 
 
 def make_deterministic(seed: int = 0) -> None:
@@ -204,74 +122,111 @@ def make_deterministic(seed: int = 0) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def finetune(
-    model: Model,
-    patches: PatchSet,
-    *,
-    epochs: int = 3,
-    batch_size: int = 32,
-    learning_rate: float = 1e-4,
-    stain_jitter: float = 0.05,
-    seed: int = 0,
-) -> Model:
-    """Train all kernels of a copy of `model`, with a new head, by Adam with class weights.
+def _strategy() -> tf.distribute.Strategy:
+    """Take all GPUs if there are several, and no strategy has been chosen by the caller."""
+    if tf.distribute.has_strategy() or len(tf.config.list_logical_devices("GPU")) < 2:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy()
 
-    Batch normalisation keeps the pretrained statistics: in so few steps the moving averages could
-    not follow the weights. `stain_jitter` is the deviation of the factor on each stain's density.
+
+class Classifier(keras.Model):
+    """A network that `fit` trains in inference mode, which keeps BatchNormalization's statistics.
+
+    `fit` would pass ``training=True`` through a functional model to every layer.
     """
-    model.check_images(patches.images)
-    counts, (height, width) = np.bincount(patches.labels, minlength=2), patches.images.shape[1:3]
-    if len(counts) != 2 or not counts.all() or height != width:
-        raise ValueError(f"{patches}: expected square patches, some normal and some tumor.")
-    make_deterministic(seed)
-    network = add_head(model.copy().network)
-    trained = replace(model, network=network, weights="finetuned", origin="", sha256="")
-    step = _training_step(trained, counts, learning_rate)
-    generator = np.random.default_rng(seed)
-    starts = range(0, len(patches), batch_size)
-    with progress_bar(total=epochs * len(starts), desc=f"finetune {model.backbone.title}") as bar:
-        for _ in range(epochs):
-            order = generator.permutation(len(patches))
-            for start in starts:
-                batch = order[start : start + batch_size]
-                images = augment(patches.images[batch], generator, stain_jitter)
-                loss = step(model.preprocess(images), patches.labels[batch]).numpy()
-                if not np.isfinite(loss):
-                    raise ValueError(f"the loss is {loss} at step {bar.n}: lower {learning_rate=}.")
-                bar.set_postfix(loss=f"{loss:.3f}")
-                bar.update()
-    return trained
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self._model, self.network = model, model.network  # tracks the weights
+        logit = keras.ops.expand_dims(tumor_logit(model.network), 1)
+        self.logit = keras.Model(model.network.inputs[0], logit)
+
+    def call(self, images, training=None):
+        """Compute the log-odds of tumor, ``(n, 1)``, of RGB images in [0, 255]."""
+        preprocessed = self._model.preprocess(tf.cast(images, tf.float32))
+        return self.logit(preprocessed, training=False)
 
 
-def _training_step(model: Model, counts: np.ndarray, learning_rate: float) -> Callable:
-    """Make the function that updates all weights with a batch, and returns its loss."""
-    variables = model.network.trainable_variables
-    optimizer = keras.optimizers.Adam(learning_rate)
-    optimizer.build(variables)
-    network = model.submodel([], logit=True)
-    class_weights = (counts.sum() / (2 * counts)).astype(np.float32)
-    signature = [tf.TensorSpec((None, None, None, 3)), tf.TensorSpec((None,), tf.int64)]
+def _compile(
+    model: Model, steps: int, learning_rate: float, warmup: float, clip: float
+) -> Classifier:
+    classifier = Classifier(model)
+    warmup_steps = max(1, round(warmup * steps))
+    rate = keras.optimizers.schedules.CosineDecay(
+        learning_rate / warmup_steps,
+        max(1, steps - warmup_steps),
+        warmup_target=learning_rate,
+        warmup_steps=warmup_steps,
+    )
+    optimizer = keras.optimizers.Adam(rate, global_clipnorm=clip)
+    optimizer.build(classifier.trainable_variables)
+    classifier.compile(
+        optimizer,
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        # With the classes' weights, accuracy is balanced accuracy.
+        weighted_metrics=[keras.metrics.BinaryAccuracy("balanced_accuracy", threshold=0.0)],
+        jit_compile=False,
+    )
+    return classifier
 
-    @tf.function(input_signature=signature)
-    def step(images, labels):
-        with tf.GradientTape() as tape:
-            logits = network(images, training=False)["logit"]
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(labels, tf.float32), logits)
-            loss = tf.reduce_mean(tf.gather(class_weights, labels) * losses)
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
 
-    return step
+class _States(keras.callbacks.Callback):
+    """Keeps the variables after each epoch in a file of its own, until the next one is whole."""
+
+    def __init__(self, folder: Path, variables: Sequence[keras.Variable]):
+        super().__init__()
+        self._folder, self._variables = folder, variables
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("epoch_*.npz"))
+
+    def restore(self) -> int:
+        """Set the variables to the last state; return the number of epochs that are done."""
+        if not (files := self._files()):
+            return 0
+        done = int(files[-1].stem.removeprefix("epoch_"))
+        with np.load(files[-1]) as values:
+            for index, variable in enumerate(self._variables):
+                variable.assign(values[f"{index}"])
+        log = pd.read_csv(self._folder / LOG)  # may have an epoch whose state was not written
+        with whole_file(self._folder / LOG) as scratch:
+            log[log["epoch"] < done].to_csv(scratch, index=False)
+        return done
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the state, and remove the one before."""
+        files = self._files()
+        values = {f"{i}": np.asarray(variable) for i, variable in enumerate(self._variables)}
+        with whole_file(self._folder / f"epoch_{epoch + 1:04d}.npz") as scratch:
+            np.savez(scratch, **values)
+        for file in files:
+            os.remove(file)
 
 
-def augment(images: np.ndarray, generator: np.random.Generator, stain_jitter: float) -> np.ndarray:
-    """Rotate, mirror and restain square patches at random (tissue has no preferred orientation)."""
-    turned = []
-    for image in images:
-        image = np.rot90(image, generator.integers(4))
-        turned.append(image[:, ::-1] if generator.integers(2) else image)
-    if stain_jitter == 0:
-        return np.stack(turned)
-    factor = generator.normal(1, stain_jitter, (len(images), 1, 1, 3))
-    shift = generator.normal(0, stain_jitter / 10, factor.shape)  # densities are a few tenths
-    return change_stains(np.stack(turned), factor, shift)
+class _Progress(keras.callbacks.Callback):
+    """Shows a progress bar, and stops at a loss that is no number."""
+
+    def __init__(self, description: str, steps: int, begun: int):
+        super().__init__()
+        self._bar = progress_bar(total=steps, initial=begun, desc=description, unit="step")
+        self._shown = {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Show the mean loss of the epoch so far."""
+        self._bar.update()
+        if not np.isfinite(logs["loss"]):
+            rate = float(self.model.optimizer.learning_rate)
+            raise FloatingPointError(
+                f"the loss is {logs['loss']} at step {self._bar.n}, at a learning rate of "
+                f"{rate:.2g}: give a lower learning_rate."
+            )
+        self._bar.set_postfix({**self._shown, "loss": f"{logs['loss']:.3f}"})
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Show the balanced accuracy on the validation patches."""
+        if "val_balanced_accuracy" in logs:
+            self._shown = {"held-out": f"{logs['val_balanced_accuracy']:.3f}"}
+
+    def on_train_end(self, logs=None):
+        """Close the bar."""
+        self._bar.close()

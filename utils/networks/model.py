@@ -1,13 +1,12 @@
 """A network with its weights, architecture and provenance, and its features."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import keras
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
 from utils.networks.backbones import Backbone
@@ -35,6 +34,7 @@ class Model:
     origin: str  # where the weights come from, for provenance
     sha256: str  # of the weights' file, or of the values of random or shuffled weights
     preprocesses: bool = False  # whether the network maps [0, 255] to its range by itself
+    unsound_layers: tuple[str, ...] = ()  # analysis layers that lack pretrained kernels
     _compiled: dict = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
@@ -49,6 +49,13 @@ class Model:
         """Name for figures: "finetuned InceptionV3", or "InceptionV3 (file.h5)" for a path."""
         architecture, path = self.backbone.title, Path(self.weights)
         return f"{architecture} ({path.name})" if path.suffix else f"{self.weights} {architecture}"
+
+    @property
+    def cam_layer(self) -> str:
+        """Default layer of the heat maps: the backbone's, or the last sound one before it."""
+        sound = [name for name in self.backbone.layers if name not in self.unsound_layers]
+        default = self.backbone.cam_layer
+        return sound[-1] if sound and default in self.unsound_layers else default
 
     def copy(self) -> "Model":
         """Return a model whose weights can be changed without changing this one's."""
@@ -189,20 +196,6 @@ def layer_features_and_gradients(
         everywhere: the sum over positions.
     """
     return _by_batch(_features_and_gradients, model, images, layers, batch_size=batch_size)
-
-
-def constant_share(features: Mapping[str, np.ndarray]) -> pd.Series:
-    """Compute the share, in [0, 1], of each layer's channels that are the same for every patch.
-
-    Parameters
-    ----------
-    features : mapping of array, (N, C), by layer
-
-    Returns
-    -------
-    Series, by layer
-    """
-    return pd.Series({layer: np.mean(np.ptp(x, axis=0) == 0) for layer, x in features.items()})
 
 
 def _by_batch(build, model, images, layers, **options):

@@ -15,6 +15,7 @@ from utils.networks.checkpoints import add_head, load_weights_file, read_checkpo
 from utils.networks.model import Model
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
+FOLDS = 3  # of the groups, of which each finetuning holds out one
 
 
 def load_model(
@@ -26,9 +27,10 @@ def load_model(
     ----------
     weights : str or path
         ``random`` (Glorot uniform kernels), ``pretrained`` (ImageNet), ``shuffled`` (pretrained,
-        with the entries of each convolution's kernel permuted), ``finetuned`` (this repository's,
-        in ``models/``) or the path of a finetuned checkpoint: ``.keras``, ``.weights.h5``, or an
-        ``.h5`` of Keras 2 (weights or whole model), in which a backbone may be nested as a layer.
+        with the entries of each convolution's kernel permuted), ``finetuned`` (this repository's
+        first one, in ``models/``) or the path of a finetuned checkpoint: ``.keras``,
+        ``.weights.h5``, or an ``.h5`` of Keras 2 (weights or whole model), in which a backbone may
+        be nested as a layer.
     backbone : str or Backbone
     seed : int
         Seed of ``random`` and ``shuffled``.
@@ -48,25 +50,31 @@ def load_model(
     if weights == "pretrained":
         return _load_pretrained(backbone)
     if weights == "finetuned":
-        return load_finetuned(backbone)
+        return load_finetuned(backbone, finetuned_paths(backbone)[1])
     if not path.exists():
         raise FileNotFoundError(
             f"weights is {str(weights)!r}: expected 'random', 'shuffled', 'pretrained', "
             "'finetuned' or the path of an existing .keras, .weights.h5 or .h5 file."
         )
     network, preprocesses = read_checkpoint(path, backbone)
-    return Model(network, backbone, str(weights), path.name, file_sha256(path), preprocesses)
+    if broken := [v.path for v in network.variables if not np.isfinite(np.asarray(v)).all()]:
+        raise ValueError(f"{path} has weights that are not finite, in {broken[:3]}: train it anew.")
+    unsound = unsound_layers(network, backbone)
+    about = backbone, str(weights), path.name, file_sha256(path), preprocesses, unsound
+    return Model(network, *about)
 
 
-def finetuned_paths(backbone: str | Backbone, folder: Path = MODELS) -> tuple[Path, Path]:
+def finetuned_paths(
+    backbone: str | Backbone, folder: Path = MODELS, fold: int = 0, seed: int = 0
+) -> tuple[Path, Path]:
     """Locate a finetuned checkpoint and its manifest."""
-    stem = f"{get_backbone(backbone).name}_finetuned"
+    stem = f"{get_backbone(backbone).name}_fold{fold}_seed{seed}"
     return Path(folder) / f"{stem}.weights.h5", Path(folder) / f"{stem}.json"
 
 
-def load_finetuned(backbone: Backbone, folder: Path = MODELS) -> Model:
-    """Load the finetuned network whose checkpoint and manifest lie in this folder."""
-    path, manifest_path = finetuned_paths(backbone, folder)
+def load_finetuned(backbone: Backbone, manifest_path: Path) -> Model:
+    """Load the finetuned network whose checkpoint lies beside this manifest."""
+    path = manifest_path.with_suffix(".weights.h5")
     if not (path.exists() and manifest_path.exists()):
         raise WeightsUnavailable(
             f"there is no finetuned {backbone.title} in {path.parent}: make one with 'python -m "
@@ -81,14 +89,32 @@ def load_finetuned(backbone: Backbone, folder: Path = MODELS) -> Model:
     network = add_head(backbone.build())
     load_weights_file(network, path, backbone)
     origin = f"finetuned on {manifest['data']['source']} from {manifest['pretrained_origin']}"
-    return Model(network, backbone, "finetuned", origin, sha256)
+    unsound = tuple(manifest["unsound_layers"])
+    return Model(network, backbone, "finetuned", origin, sha256, unsound_layers=unsound)
 
 
 def _load_pretrained(backbone: Backbone) -> Model:
     path, origin = backbone.pretrained()
     network = backbone.build()
     load_weights_file(network, path, backbone)
-    return Model(network, backbone, "pretrained", origin, file_sha256(path))
+    unsound, sha256 = unsound_layers(network, backbone), file_sha256(path)
+    return Model(network, backbone, "pretrained", origin, sha256, unsound_layers=unsound)
+
+
+def unsound_layers(network: keras.Model, backbone: Backbone) -> tuple[str, ...]:
+    """Return the analysis layers that depend on a convolution whose kernel is all zero.
+
+    Some conversions of ImageNet weights lack convolutions.
+    """
+    convolutions = (layer for layer in network.layers if hasattr(layer, "kernel_size"))
+    empty = [layer for layer in convolutions if not np.any(np.asarray(layer.weights[0]))]
+    if not empty:
+        return ()
+    before = {
+        name: keras.Model(network.inputs, backbone.layer(network, name).output).layers
+        for name in backbone.layers
+    }
+    return tuple(name for name, layers in before.items() if any(x in layers for x in empty))
 
 
 def randomise(layer: keras.Layer, seed: int) -> None:

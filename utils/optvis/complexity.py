@@ -86,6 +86,13 @@ def achieved(
     return pd.concat(tables, names=["network"]).reset_index("network").reset_index(drop=True)
 
 
+def average_finetunings(table: pd.DataFrame) -> pd.DataFrame:
+    """Average `achieved` over several finetuned networks (``finetuned 2`` and so on) by channel."""
+    keys = ["network", "layer", "channel"]
+    names = table["network"].str.replace(r"^finetuned \d+$", "finetuned", regex=True)
+    return table.assign(network=names).groupby(keys, sort=False).mean().reset_index()
+
+
 def beaten(table: pd.DataFrame) -> pd.DataFrame:
     """Count, by network, the ``images`` of `achieved` and those ``beating`` every patch."""
     beats_all = table["image"] > table["patches_max"]

@@ -2,10 +2,13 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
+
+from utils.patches.lazy import LazyImages, lazy
 
 CLASS_NAMES = ("normal", "tumor")
 NEOPLASTIC = 3  # in masks, beside background 0, connective 1 and inflammatory 2
@@ -16,7 +19,8 @@ UNANNOTATED = 255
 class PatchSet:
     """Labelled patches with their origin; `N` of them, `H` x `W` pixels."""
 
-    images: np.ndarray  # (N, H, W, 3), uint8, RGB
+    # (N, H, W, 3), uint8, RGB; from files too large for the memory, images that stay on disk
+    images: np.ndarray | LazyImages
     labels: np.ndarray  # (N,), int64, index into `class_names`
     groups: np.ndarray  # (N,), str, region or patient, never on both sides of a split
     sources: np.ndarray  # (N,), str, image, slide or node
@@ -32,6 +36,7 @@ class PatchSet:
 
     def __post_init__(self):
         object.__setattr__(self, "origin", self.origin or self.name)
+        object.__setattr__(self, "images", lazy(self.images))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,10 +47,12 @@ class PatchSet:
         size = f"{height} x {width} pixels; {len(np.unique(self.groups))} groups"
         return f"<PatchSet {self.name}: {', '.join(counts)}; {size}>"
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """Hash of images, labels and groups."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.images))
+        """Hash of images (on disk: of their files and rows), labels and groups."""
+        on_disk = isinstance(self.images, LazyImages)
+        content = self.images.identity.encode() if on_disk else np.ascontiguousarray(self.images)
+        digest = hashlib.sha256(content)
         digest.update(np.ascontiguousarray(self.labels, dtype=np.int64))
         digest.update("\n".join(map(str, self.groups)).encode())
         return digest.hexdigest()
@@ -53,7 +60,15 @@ class PatchSet:
     def select(self, chosen: np.ndarray) -> "PatchSet":
         """Return the patches at these indices, or where this boolean mask is true."""
         arrays = {name: x for name, x in vars(self).items() if hasattr(x, "shape")}
-        return replace(self, **{name: x[chosen] for name, x in arrays.items()})
+        chosen_arrays = {
+            name: x.select(chosen) if isinstance(x, LazyImages) else x[chosen]
+            for name, x in arrays.items()
+        }
+        return replace(self, **chosen_arrays)
+
+    def load(self) -> "PatchSet":
+        """Return the same patches with all images in memory."""
+        return replace(self, images=np.asarray(self.images))
 
     def sample(self, per_class: int | None, *, seed: int = 0) -> "PatchSet":
         """Draw at most `per_class` patches (or all) per class, evenly over groups, in order."""
@@ -63,18 +78,36 @@ class PatchSet:
         """Return the indices of the patches that `sample` draws."""
         return draw_indices(self.labels, per_class, seed, self.groups)
 
-    def split(self, *, folds: int = 3, seed: int = 0) -> tuple["PatchSet", "PatchSet"]:
-        """Split into training and held-out patches (one fold of whole groups), without overlap."""
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        for train, test in splitter.split(self.images, self.labels, self.groups):
-            sides = self.select(train), self.select(test)
-            if all(len(np.unique(side.labels)) == len(self.class_names) for side in sides):
-                check_apart(*sides)
-                return sides
-        raise ValueError(
-            f"{self} has no split into {folds} folds with every class on both sides: give more "
-            "groups (regions or patients) of each class."
-        )
+    @property
+    def in_tumor_images(self) -> np.ndarray:
+        """Whether a patch's source has patches of both classes, ``(N,)``; all, if none has both.
+
+        Within such a source, image and class are not confounded.
+        """
+        with_both = set(self.sources[self.labels == 1]) & set(self.sources[self.labels == 0])
+        mask = np.isin(self.sources, list(with_both))
+        return mask if mask.any() else np.ones(len(self), bool)
+
+    def folds(self, count: int = 3, *, seed: int = 0) -> list[tuple["PatchSet", "PatchSet"]]:
+        """Split into training and held-out patches `count` times, each group held out once.
+
+        Classes, and patches inside and outside of tumour images, are spread over the folds as
+        evenly as whole groups allow. No training patch overlaps a held-out one.
+        """
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        strata = 2 * self.labels + self.in_tumor_images
+        sides = []
+        for split in splitter.split(self.labels, strata, self.groups):
+            train, held_out = (self.select(indices) for indices in split)
+            for side in (train, held_out):
+                if len(np.unique(side.labels)) < len(self.class_names):
+                    raise ValueError(
+                        f"{self} has no split into {count} folds with every class on both sides: "
+                        "give more groups (regions or patients) of each class, or another seed."
+                    )
+            check_apart(train, held_out)
+            sides.append((train, held_out))
+        return sides
 
 
 def check_apart(one: PatchSet, other: PatchSet) -> None:

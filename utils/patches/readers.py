@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from utils.patches.images import check_rgb, read_image
+from utils.patches.lazy import LazyImages
 from utils.patches.patchset import CLASS_NAMES, PatchSet, draw_indices
 from utils.patches.sample import load_sample
 from utils.progress import progress_bar
@@ -74,7 +75,7 @@ def load_hdf5(
     Parameters
     ----------
     path, per_class, seed
-        As in `load_patches`; patches that are not drawn are never read.
+        As in `load_patches`. Patches stay in the file until they are indexed.
     level : int, of the slides, in the group's name
 
     Returns
@@ -82,27 +83,31 @@ def load_hdf5(
     PatchSet
     """
     path = Path(path)
-    with _open_hdf5(path) as file:
-        table = pd.concat(
-            pd.DataFrame({"label": label, "node": node.name, "row": range(len(node["patches"]))})
-            for label, name in enumerate(CLASS_NAMES)
-            for node in _nodes(file, f"{name}/level{level}")
-        )
-        table = table.iloc[draw_indices(table["label"].to_numpy(), per_class, seed)]
-        nodes = table.groupby("node", sort=False)["row"]
-        images, positions = [], []
-        for name, rows in progress_bar(nodes, desc=f"read {path.name}", unit="node"):
-            node, rows = file[name], rows.to_numpy()
-            images.append(node["patches"][rows])
-            unknown = np.full((len(rows), 2), -1)
-            positions.append(node["locations"][rows] if "locations" in node else unknown)
-    if len(shapes := {image.shape[1:] for image in images}) > 1:
+    file = _open_hdf5(path)
+    nodes = {
+        node.name: node for name in CLASS_NAMES for node in _nodes(file, f"{name}/level{level}")
+    }
+    shapes = {node["patches"].shape[1:] for node in nodes.values()}
+    if len(shapes) > 1:
         raise ValueError(f"{path} has patches of several shapes, {shapes}: expected one.")
-    images, positions = np.concatenate(images), np.concatenate(positions).astype(np.int64)
-    sources = table["node"].str.split("/", n=3).str[-1]
+    counts = [len(node["patches"]) for node in nodes.values()]
+    names = np.repeat([*nodes], counts)
+    labels = np.array([CLASS_NAMES.index(name.split("/")[1]) for name in names])
+    positions = [
+        node["locations"][:] if "locations" in node else np.full((count, 2), -1)
+        for node, count in zip(nodes.values(), counts, strict=True)
+    ]
+    images = LazyImages(tuple(node["patches"] for node in nodes.values()), np.arange(len(names)))
+    sources = pd.Series(names).str.split("/", n=3).str[-1]
     groups = sources.str.rsplit("/", n=1).str[0]
-    arrays = table["label"].to_numpy(), groups.to_numpy(str), sources.to_numpy(str), positions
-    return PatchSet(images, *arrays, name=path.stem)
+    arrays = (
+        labels,
+        groups.to_numpy(str),
+        sources.to_numpy(str),
+        np.concatenate(positions).astype(np.int64),
+    )
+    patches = PatchSet(images, *arrays, name=path.stem)
+    return patches.select(draw_indices(labels, per_class, seed))
 
 
 def load_patchcamelyon(
@@ -123,7 +128,7 @@ def load_patchcamelyon(
         File with the dataset ``y``, 0 or 1, and CSV file whose column ``wsi`` gives the groups; by
         default ``..._y.h5`` and ``..._meta.csv``. Without metadata all patches are one group.
     per_class, seed
-        As in `load_patches`; patches that are not drawn are never read.
+        As in `load_patches`. Patches stay in the file until they are indexed.
 
     Returns
     -------
@@ -132,13 +137,15 @@ def load_patchcamelyon(
     path = Path(images)
     stem = str(path.with_suffix("")).removesuffix("x")
     labels, slides = Path(labels or f"{stem}y{path.suffix}"), Path(metadata or f"{stem}meta.csv")
-    with _open_hdf5(path, "x") as image_file, _open_hdf5(labels, "y") as label_file:
-        x, y = image_file["x"], label_file["y"][:].reshape(-1).astype(int)
-        check_rgb(x, f"the patches of {path}")
-        if len(x) != len(y):
-            raise ValueError(f"{path} has {len(x)} patches, but {labels} has {len(y)} labels.")
-        chosen = draw_indices(y, per_class, seed)
-        pixels = x[chosen]
+    x = _open_hdf5(path, "x")["x"]
+    with _open_hdf5(labels, "y") as file:
+        y = file["y"][:].reshape(-1).astype(int)
+    check_rgb(x, f"the patches of {path}")
+    if len(x) != len(y):
+        raise ValueError(f"{path} has {len(x)} patches, but {labels} has {len(y)} labels.")
+    if unknown := set(np.unique(y)) - {0, 1}:
+        raise ValueError(f"{labels} has the labels {unknown}; expected 0, normal, and 1, tumor.")
+    chosen = draw_indices(y, per_class, seed)
     table = pd.DataFrame({"wsi": [path.stem] * len(y)})
     if metadata or slides.is_file():
         table = pd.read_csv(slides)
@@ -147,7 +154,8 @@ def load_patchcamelyon(
             raise ValueError(f"{slides} has {size}; expected {len(y)} rows and a column 'wsi'.")
     table = table.reindex(columns=["wsi", "coord_x", "coord_y"], fill_value=-1).iloc[chosen]
     groups = table.pop("wsi").astype(str).to_numpy(str)
-    return PatchSet(pixels, y[chosen], groups, groups, table.to_numpy(np.int64), name=path.stem)
+    arrays = y[chosen], groups, groups, table.to_numpy(np.int64)
+    return PatchSet(LazyImages((x,), chosen), *arrays, name=path.stem)
 
 
 class Reader(NamedTuple):

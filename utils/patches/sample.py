@@ -5,13 +5,11 @@ import itertools
 import numpy as np
 
 from utils import assets
+from utils.patches.annotations import rasterise, read_polygons
 from utils.patches.images import read_image
-from utils.patches.patchset import NEOPLASTIC, UNANNOTATED, PatchSet
+from utils.patches.patchset import NEOPLASTIC, PatchSet
 
 _SIZE = 1500  # of a region, in pixels
-# The stromal region has no nuclei raster. histolytics' own annotation of it
-# (hgsc_stromal_cells.parquet) has five neoplastic nuclei, all within these rows and columns.
-_STROMAL_NEOPLASTIC = np.s_[715:934, 1316:1419]
 
 
 def load_sample(
@@ -27,8 +25,8 @@ def load_sample(
     """Cut the bundled sample: two regions of high-grade serous carcinoma, H&E, 1500 x 1500 pixels.
 
     A patch is *tumor* if at least `tumor_share` of its nuclei's area is neoplastic, and *normal* if
-    it has nuclei and none of them is neoplastic; others are left out. The stromal region has no
-    masks: its patches are normal, but for those near its few neoplastic nuclei, left out.
+    it has nuclei and none of them is neoplastic; others are left out, and so are those with one of
+    the five scattered neoplastic nuclei of the stromal region.
 
     Parameters
     ----------
@@ -45,21 +43,14 @@ def load_sample(
     """
     if not 0 < patch_size <= block_size <= _SIZE or stride < 1:
         raise ValueError(f"expected 0 < {patch_size=} <= {block_size=} <= {_SIZE}, 1 <= {stride=}.")
-    types, ids = (
-        np.load(assets.path("hgsc", f"hgsc_nest_{kind}_mask.npz"))["nuc_raster"].astype(dtype)
-        for kind, dtype in (("type", np.uint8), ("inst", np.int32))
-    )
-    rasters = {
-        "hgsc_nest": (types, ids),
-        "hgsc_stromal_he": (np.full_like(types, UNANNOTATED), np.zeros_like(ids)),
-    }
+    rasters = {"hgsc_nest": _nest_masks(), "hgsc_stromal_he": _stromal_masks()}
     blocks = range(0, _SIZE - block_size + 1, block_size)
     offsets = range(0, block_size - patch_size + 1, stride)
     rows = []
     for source, (mask, nuclei) in rasters.items():
         image = read_image(assets.path("hgsc", f"{source}.jpg"))
-        white, ambiguous = image.min(axis=-1) > 200, np.zeros(mask.shape, bool)
-        ambiguous[_STROMAL_NEOPLASTIC] = source == "hgsc_stromal_he"
+        white = image.min(axis=-1) > 200
+        ambiguous = (mask == NEOPLASTIC) & (source == "hgsc_stromal_he")
         for top, left, dy, dx in itertools.product(blocks, blocks, offsets, offsets):
             y, x = top + dy, left + dx
             window = np.s_[y : y + patch_size, x : x + patch_size]
@@ -73,8 +64,23 @@ def load_sample(
     return patches.sample(per_class, seed=seed)
 
 
+def _nest_masks() -> tuple[np.ndarray, np.ndarray]:
+    """Types and numbers of the nuclei of the nest."""
+    types, numbers = (
+        np.load(assets.path("hgsc", f"hgsc_nest_{kind}_mask.npz"))["nuc_raster"]
+        for kind in ("type", "inst")
+    )
+    return types.astype(np.uint8), numbers.astype(np.int32)
+
+
+def _stromal_masks() -> tuple[np.ndarray, np.ndarray]:
+    """Types and numbers of the nuclei of the stromal region, from polygons."""
+    path = assets.path("hgsc", "hgsc_stromal_cells.parquet")
+    return rasterise(*read_polygons(path), (_SIZE, _SIZE))
+
+
 def _label(mask: np.ndarray, tumor_share: float) -> int | None:
-    """Class of a patch, None if it is ambiguous; what is not annotated counts as not neoplastic."""
+    """Class of a patch, None if it is ambiguous."""
     nuclei, neoplastic = np.sum(mask > 0), np.sum(mask == NEOPLASTIC)
     if nuclei == 0 or 0 < neoplastic < tumor_share * nuclei:
         return None

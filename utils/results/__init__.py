@@ -5,6 +5,7 @@ from utils.results.run import Results, Run, start
 from utils.results.saving import (
     save_channels,
     save_overlays,
+    show_finetunings,
     show_measures,
     show_r2,
     show_relevance,
@@ -16,6 +17,7 @@ __all__ = [
     "figures",
     "save_channels",
     "save_overlays",
+    "show_finetunings",
     "show_measures",
     "show_r2",
     "show_relevance",

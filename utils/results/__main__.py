@@ -15,6 +15,8 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     execute = commands.add_parser("execute", help="execute the notebooks")
     execute.add_argument("--backbone", required=True, help="inceptionv3 or densenet121")
+    about = "finetuned networks: one, or study (3 folds by 3 seeds)"
+    execute.add_argument("--finetunings", default="one", choices=["one", "study"], help=about)
     execute.add_argument("--force", action="store_true", help="recompute, ignoring kept steps")
     execute.add_argument("notebooks", nargs="*", default=NOTEBOOKS, metavar="notebook")
     commands.add_parser("pages", help="write the pages over the results")
@@ -25,7 +27,8 @@ def main() -> None:
     root = arguments.results
     try:
         if arguments.command == "execute":
-            execute_all(arguments.notebooks, arguments.backbone, root, force=arguments.force)
+            options = {"finetunings": arguments.finetunings, "force": arguments.force}
+            execute_all(arguments.notebooks, arguments.backbone, root, **options)
         elif arguments.command == "pages":
             index, *readmes = write(root)
             print(f"{index} and {len(readmes)} READMEs")

@@ -83,12 +83,18 @@ def _write(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 
 def execute_all(
-    notebooks: Sequence[str], backbone: str, results: Path, *, force: bool = False
+    notebooks: Sequence[str],
+    backbone: str,
+    results: Path,
+    *,
+    finetunings: str = "one",
+    force: bool = False,
 ) -> None:
     """Execute notebooks, printing one line per notebook, then the results' location."""
     begun = time.monotonic()
     folder = results / "notebooks" / backbone
     parameters = {"BACKBONE": backbone, "RESULTS": os.path.relpath(results)}
+    parameters["FINETUNINGS"] = finetunings
     parameters |= {"FORCE": True} if force else {}
     for file in [f"{name}.ipynb" for name in notebooks]:
         label, started = f"{file}, {backbone}:", time.monotonic()

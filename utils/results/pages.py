@@ -35,6 +35,8 @@ class Experiment:
         self.kind = kinds.get(top, next(iter(kinds.values())))
         finetuned = ", finetuned" if top.endswith("_finetuned") else ""
         self.title = f"{self.kind.title}, {run.backbone_title}{finetuned}"
+        failed = {row["finetuning"] for row in run.gate if row["passed"] is False}
+        self.gate = f"gate failed by {', '.join(failed)}" if failed else "gate passed"
         executed = f"notebooks/{run.backbone}/{run.notebook}"
         self.executed = executed if (root / executed).exists() else ""
         self.tables = [name for name in run.files if name.endswith(".csv")]

@@ -34,6 +34,8 @@ class Record:
     duration_seconds: float  # without the time of steps kept
     files: dict  # SHA-256, alternative text and more of each file, by its name in the folder
     steps_kept: int = 0  # taken from earlier runs
+    finetunings: int = 0  # number of finetuned networks behind the results; 0 if unknown
+    gate: list = dataclasses.field(default_factory=list)  # conditions of each finetuned network
     commit: str = ""  # of the repository, with "-dirty" if files had changed; empty if unknown
 
     def write(self, folder: Path) -> None:

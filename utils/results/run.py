@@ -3,6 +3,7 @@
 A run writes into a folder of its own, whose files replace the old ones only when it is complete.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -150,6 +151,7 @@ class Run:
         self.record = {"notebook": notebook, "parameters": dict(parameters), "commit": commit()}
         self.record |= {"weights": {}, "verdicts": {}}
         self._results: dict[str, Results] = {}
+        self._failed: list[dict[str, Any]] = []  # conditions of the gate
         work = self.root / WORK
         with disk_space(work):
             work.mkdir(parents=True, exist_ok=True)
@@ -162,16 +164,34 @@ class Run:
         """Return the results of an experiment, by its subfolders."""
         return self._results.setdefault("/".join(experiment), Results(self._staged, *experiment))
 
-    def uses(self, networks: Mapping[str, Any], patches: Any) -> None:
-        """Record the networks, by name, and the PatchSet that the results depend on."""
+    def uses(
+        self, networks: Mapping[str, Any], patches: Any, gates: pd.DataFrame | None = None
+    ) -> None:
+        """Record the networks, by name, and the PatchSet that the results depend on.
+
+        With the table of `networks.gates`, verdicts tell where a network is hardly finetuned.
+        """
         for name, model in networks.items():
             self.record |= {"backbone": model.backbone.name, "backbone_title": model.backbone.title}
             self.record["weights"][name] = {"origin": model.origin, "sha256": model.sha256}
         data = {"origin": patches.origin, "sha256": patches.sha256, "patches": len(patches)}
         self.record["data"] = {**data, "groups": len(set(patches.groups))}
+        if gates is not None:
+            self.record["gate"] = json.loads(gates.to_json(orient="records"))
+            self._failed = [row for row in self.record["gate"] if row["passed"] is False]
+            self.record["finetunings"] = gates["finetuning"].nunique()
+            failed = len({row["finetuning"] for row in self._failed})
+            count = self.record["finetunings"]
+            print(f"gate: {count - failed} of {count} networks are finetuned; see run.json")
 
     def verdict(self, claim: str, text: str) -> None:
         """Print what the data say about a claim, and keep it with the results."""
+        if self._failed:
+            reasons = [
+                "{finetuning}: {condition} {value:.2f}, expected {expected}".format(**row)
+                for row in self._failed
+            ]
+            text = "\n".join(["Not testable: the network is hardly finetuned.", *reasons])
         self.record["verdicts"][claim] = text
         print(text)
 

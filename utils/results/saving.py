@@ -14,6 +14,7 @@ from utils.results.run import Results, Run
 if TYPE_CHECKING:  # the pages, which draw nothing, need no TensorFlow
     from utils.concepts.analysis import Analysis
     from utils.heatmaps.maps import ExplainedPatches
+    from utils.networks import Finetuning
 
 
 def save_channels(
@@ -137,6 +138,37 @@ def _cards(group: "ExplainedPatches") -> pd.DataFrame:
     return pd.DataFrame({**columns, "probability_tumor": group.probability.astype(float)})
 
 
+def show_finetunings(run: Run, finetunings: Sequence["Finetuning"], gates: pd.DataFrame) -> None:
+    """Show how networks were finetuned, by their manifests, and whether they pass the gate.
+
+    Parameters
+    ----------
+    run : Run
+    finetunings : sequence of Finetuning
+    gates : DataFrame, from `networks.gates`
+    """
+    tables: dict[str, list[pd.DataFrame]] = {"epochs": [], "scores": [], "calibration": []}
+    for one in finetunings:
+        if not one.manifest:
+            continue
+        classifiers = {"finetuned": one.manifest["metrics"], **one.manifest["baselines"]}
+        measured = [{"classifier": k, **v["in_tumor_images"]} for k, v in classifiers.items()]
+        of_one = {name: one.manifest[name] for name in ("epochs", "calibration")}
+        for name, columns in {**of_one, "scores": measured}.items():
+            tables[name].append(pd.DataFrame(columns).assign(finetuning=one.title))
+    if tables["scores"]:
+        pooled = {name: pd.concat(of_name) for name, of_name in tables.items()}
+        title = f"finetuned {run.backbone.title}: {len(tables['scores'])} of it"
+        figure = figures.finetuning_summary(**pooled, title=title)
+        alt = "learning curves, balanced accuracy beside baselines, and calibration"
+        run.show(figure, "finetuning.png", alt, network="finetuned")
+        alt = "measures of held-out patches in tumour images, beside linear heads on other features"
+        wide = {"index": ["classifier"], "columns": ["finetuning"], "values": "balanced_accuracy"}
+        run.main.table(pooled["scores"], "finetuning.csv", alt, layout=wide)
+    layout = {"index": ["finetuning", "condition"]}
+    run.show(gates, "gate.csv", "is it finetuned? conditions on held-out patches", layout=layout)
+
+
 def show_measures(run: Run, name: str, measures: pd.DataFrame, patches: PatchSet) -> None:
     """Show the concepts ``name`` of the patches by class, and save them as ``name_measures``.
 
@@ -154,7 +186,7 @@ def show_measures(run: Run, name: str, measures: pd.DataFrame, patches: PatchSet
     run.main.table(table, f"{name}_measures.csv", f"{name} of every patch")
 
 
-def show_r2(run: Run, name: str, analysis: "Analysis", patches: PatchSet) -> None:
+def show_r2(run: Run, name: str, analysis: "Analysis") -> None:
     """Show R² of the concepts ``name`` by layer and network, and save it as ``name_r2``.
 
     Parameters
@@ -162,9 +194,9 @@ def show_r2(run: Run, name: str, analysis: "Analysis", patches: PatchSet) -> Non
     run : Run
     name : str, such as texture
     analysis : Analysis
-    patches : PatchSet, also of patches without measures, which were left out
     """
-    groups = patches.groups[analysis.known]
+    by_layer = next(iter(analysis.regressions.values()))
+    groups = next(iter(by_layer.values())).groups
     title = f"{run.backbone.title}, {len(groups)} patches of {len(set(groups))} groups: {name}"
     figure = figures.r2_panels(analysis.in_sample, analysis.held_out, title=title)
     alt = f"R² of {name} by layer and network, in-sample and on held-out groups"

@@ -15,6 +15,7 @@ from utils.results.figures.concepts import (
     relevance_map,
     reuse,
 )
+from utils.results.figures.finetuning import finetuning_summary
 from utils.results.figures.heatmaps import (
     CARD_INSET,
     explanations,

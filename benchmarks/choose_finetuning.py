@@ -1,0 +1,110 @@
+"""Which rate, how many epochs and which patch size to finetune with?
+
+    python benchmarks/choose_finetuning.py --backbone densenet121
+
+Trains every setting on two inner folds of the training patches of the first finetuning, scored on
+the groups that these inner folds hold out. The groups that this finetuning holds out are left out
+from the start; those that the other finetunings hold out are among its training groups.
+
+The best setting by the mean balanced accuracy in tumour images, and at equal accuracy by the mean
+loss, goes into the backbone's entry in utils/networks/backbones.py. All settings are written to
+benchmarks/results/<backbone>/finetuning_settings.csv, beside the linear head that each starts from.
+Settings that are there already are kept, so that an interrupted run resumes.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import log_loss
+
+from utils.networks import choose_backbone, evaluate, finetune, get_backbone, load_model
+from utils.networks.probe import last_features, linear_probe
+from utils.networks.weights import FOLDS
+from utils.patches import load_sample
+from utils.results import Results
+
+RESULTS = Path(__file__).resolve().parent / "results"
+TABLE = "finetuning_settings.csv"
+INNER = 2  # folds of three
+# Highest learning rate (0 is the linear head alone), share of the steps before it, epochs and patch
+# size in pixels.
+SETTINGS = [
+    (0, 0, 0, 150),
+    (3e-5, 0.1, 6, 150),
+    (1e-4, 0.1, 6, 150),
+    (1e-4, 0.3, 6, 150),
+    (1e-4, 0.3, 12, 150),
+    (3e-4, 0.1, 3, 150),
+    (3e-4, 0.3, 6, 150),
+    (1e-3, 0.3, 6, 150),
+    (1e-4, 0.3, 6, 171),
+]
+KEYS = ["learning_rate", "warmup", "epochs", "patch_size", "fold"]
+
+
+def inner_folds(patch_size):
+    """Folds within the training patches of the first finetuning, whose held-out ones are unseen."""
+    training, _ = load_sample(patch_size=patch_size).folds(FOLDS)[0]
+    return training, training.folds(FOLDS)[:INNER]
+
+
+def score(pretrained, features, training, sides, rate, warmup, epochs):
+    """Finetune on one side and measure the other."""
+    inner, held_out = sides
+    seen = np.isin(training.groups, inner.groups)
+    model = linear_probe(pretrained, inner, features[seen])
+    begun = time.perf_counter()
+    if epochs:
+        model, _ = finetune(model, inner, learning_rate=rate, warmup=warmup, epochs=epochs)
+    seconds = time.perf_counter() - begun
+    probability = model.predict(held_out.images)
+    measured = evaluate(held_out, probability)
+    large = [g["accuracy"] for g in measured["by_group"].values() if g["patches"] >= 10]
+    grey = np.full((1, *held_out.images.shape[1:]), 128, np.uint8)
+    return {
+        "balanced_accuracy": measured["in_tumor_images"]["balanced_accuracy"],
+        "auc": measured["in_tumor_images"]["auc"],
+        "worst_group": min(large),
+        "log_loss": log_loss(held_out.labels, probability.astype(float)),
+        "grey": float(model.predict(grey)[0]),
+        "seconds": seconds,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="auto")
+    backbone = choose_backbone(parser.parse_args().backbone)
+    pretrained = load_model("pretrained", backbone)
+    results = Results(RESULTS, backbone)
+    path = results.folder / TABLE
+    rows = pd.read_csv(path).to_dict("records") if path.exists() else []
+    done = {tuple(row[key] for key in KEYS) for row in rows}
+    data = {}
+    for rate, warmup, epochs, size in SETTINGS:
+        for fold in range(INNER):
+            if (rate, warmup, epochs, size, fold) in done:
+                continue
+            if size not in data:
+                training, folds = inner_folds(size)
+                data[size] = training, folds, last_features(pretrained, training)
+            training, folds, features = data[size]
+            row = dict(zip(KEYS, (rate, warmup, epochs, size, fold), strict=True))
+            row |= score(pretrained, features, training, folds[fold], rate, warmup, epochs)
+            rows.append(row)
+            print(pd.DataFrame([row]).round(3).to_string(index=False), flush=True)
+            results.table(pd.DataFrame(rows), TABLE)
+    means = pd.DataFrame(rows).groupby(KEYS[:-1]).mean().drop(columns="fold").reset_index()
+    means = means.sort_values(["balanced_accuracy", "log_loss"], ascending=[False, True])
+    print(f"{get_backbone(backbone).title}, means over {INNER} inner folds, the best first:")
+    print(means.round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

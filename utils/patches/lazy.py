@@ -1,0 +1,80 @@
+"""Images that stay on disk, in HDF5 datasets or memory maps, until they are indexed."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import h5py
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from utils.files import file_sha256
+
+
+@dataclass(frozen=True, eq=False)
+class LazyImages(NDArrayOperatorsMixin):
+    """Rows of arrays on disk, ``(N, H, W, 3)`` uint8; an index reads its rows, as an array."""
+
+    sources: tuple  # HDF5 datasets or memory maps, each (n, H, W, 3), uint8
+    rows: np.ndarray  # (N,), int, counted through all sources
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape ``(N, H, W, 3)``."""
+        return len(self.rows), *self.sources[0].shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values."""
+        return self.sources[0].dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def __array_ufunc__(self, function, method, *inputs, **options):
+        """Compute with the pixels, all of which are read."""
+        arrays = [np.asarray(x) if isinstance(x, LazyImages) else x for x in inputs]
+        return getattr(function, method)(*arrays, **options)
+
+    def __getitem__(self, key) -> np.ndarray:
+        if isinstance(key, tuple):  # of pixels, too
+            return np.asarray(self)[key]
+        rows = self.rows[key]
+        flat = np.atleast_1d(rows)
+        images = np.empty((len(flat), *self.shape[1:]), self.dtype)
+        ends = np.cumsum([len(source) for source in self.sources])
+        numbers = np.searchsorted(ends, flat, side="right")
+        for number in np.unique(numbers):
+            source = self.sources[number]
+            places = np.flatnonzero(numbers == number)
+            local = flat[places] - (ends[number] - len(source))
+            if (np.diff(local) == 1).all():
+                images[places] = source[local[0] : local[-1] + 1]
+                continue
+            for place in np.argsort(local, kind="stable"):  # neighbours share compressed chunks
+                images[places[place]] = source[local[place]]
+        return images if np.ndim(rows) else images[0]
+
+    def select(self, chosen: np.ndarray) -> "LazyImages":
+        """Return the images at these indices, or where this boolean mask is true, unread."""
+        return replace(self, rows=self.rows[chosen])
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the files, the datasets and the rows, which stands for that of the pixels."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.rows, dtype=np.int64))
+        for source in self.sources:
+            in_file = isinstance(source, h5py.Dataset)
+            path, name = (source.file.filename, source.name) if in_file else (source.filename, "")
+            digest.update(f"{file_sha256(path)} {name} {len(source)}\n".encode())
+        return digest.hexdigest()
+
+
+def lazy(images: np.ndarray | h5py.Dataset | LazyImages) -> np.ndarray | LazyImages:
+    """Wrap a memory map or an HDF5 dataset, so that selections of it stay on disk."""
+    if isinstance(images, (np.memmap, h5py.Dataset)):
+        return LazyImages((images,), np.arange(len(images)))
+    return images
