@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from utils.networks import (
+    finetuned,
     finetuned_model,
     finetuned_models,
     finetuning,
@@ -31,11 +32,14 @@ def many_groups(colored_patches):
     return replace(colored_patches, groups=groups)
 
 
-def test_every_group_is_held_out_once_per_seed(backbone, many_groups, tmp_path, monkeypatch):
+def test_every_group_is_held_out_once_per_seed(
+    backbone, many_groups, tmp_path, monkeypatch, capsys
+):
     folder = tmp_path / "models"
     options = {"folds": 3, "seeds": 2, "folder": folder, **OPTIONS}
     models = finetuned_models(backbone, many_groups, **options)
     assert len(models) == 6 and len({one.model.sha256 for one in models}) == 6
+    assert "6 of 6 finetuned Tiny are to be made: some minutes each" in capsys.readouterr().out
     titles = [one.title for one in models]
     assert titles[:3] == ["fold 0, seed 0", "fold 0, seed 1", "fold 1, seed 0"]
     unseen = np.stack([one.unseen(many_groups) for one in models])
@@ -51,7 +55,15 @@ def test_every_group_is_held_out_once_per_seed(backbone, many_groups, tmp_path, 
     never.__kwdefaults__ = finetuning.finetune.__kwdefaults__
     again = finetuned_models(backbone, many_groups, **options)
     assert [one.model.sha256 for one in again] == [one.model.sha256 for one in models]
-    (path, _) = finetuned_paths(backbone, folder, 1, 1)
+    assert capsys.readouterr().out == ""
+    path, manifest = finetuned_paths(backbone, folder, 1, 1)
+    pairs = [(fold, seed) for fold in range(3) for seed in range(2)]
+    made = [json.loads(finetuned_paths(backbone, folder, *p)[1].read_text()) for p in pairs]
+    finetuned.print_estimate(backbone, folder, [*pairs, (0, 7), (1, 7)])
+    expected = 2 * np.mean([one["seconds"] for one in made]) / 60
+    assert (
+        f"2 of 8 finetuned Tiny are to be made: about {expected:.0f} m" in capsys.readouterr().out
+    )
     (one,) = load_finetunings(backbone, [path])
     assert one.manifest == models[3].manifest and one.title == "fold 1, seed 1"
     unknown = replace(one, manifest={})

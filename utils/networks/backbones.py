@@ -155,6 +155,7 @@ DENSENET121 = Backbone(
     cam_layer="dense4",
     cam_layers=_names("pool3_relu pool4_relu dense4"),  # the first two open the transitions
     pretrained=lambda: (assets.path("densenet", "model.weights.h5"), assets.origin("densenet")),
+    finetuning={"learning_rate": 1e-4, "epochs": 6},
 )
 _RESIDUAL = _names(
     "conv2_block1_out conv2_block3_out conv3_block2_out conv3_block4_out "

@@ -80,8 +80,19 @@ def finetuned_models(
     first_seed = options.pop("seed")
     del options["folder"]
     maker = _Maker(backbone, patches, folder, options)
-    pairs = product(range(folds), range(first_seed, first_seed + seeds))
+    pairs = list(product(range(folds), range(first_seed, first_seed + seeds)))
+    print_estimate(backbone, folder, pairs)
     return [maker.finetuning(fold, seed) for fold, seed in pairs]
+
+
+def print_estimate(backbone: Backbone, folder: Path, pairs: Sequence[tuple[int, int]]) -> None:
+    """Print how many of several networks are to be made, and how long the others took."""
+    manifests = [finetuned_paths(backbone, folder, *pair)[1] for pair in pairs]
+    made = [json.loads(path.read_text())["seconds"] for path in manifests if path.exists()]
+    missing = len(pairs) - len(made)
+    if missing and len(pairs) > 1:
+        took = f"about {missing * np.mean(made) / 60:.0f} minutes" if made else "some minutes each"
+        print(f"{missing} of {len(pairs)} finetuned {backbone.title} are to be made: {took}")
 
 
 class _Maker:

@@ -84,7 +84,7 @@ def finetune(
         stack.enter_context(_strategy().scope())
         trained = replace(model.copy(), weights="finetuned", origin="", sha256="")
         steps = epochs * -(-len(patches) // batch_size)
-        classifier = _compile(trained, steps, learning_rate, warmup, clip)
+        classifier = _compile(trained, _adam(steps, learning_rate, warmup, clip))
         states = _States(folder, [*trained.network.variables, *classifier.optimizer.variables])
         begun = states.restore()
         data = Batches(patches, batch_size, seed=seed, stain_jitter=stain_jitter)
@@ -147,10 +147,7 @@ class Classifier(keras.Model):
         return self.logit(preprocessed, training=False)
 
 
-def _compile(
-    model: Model, steps: int, learning_rate: float, warmup: float, clip: float
-) -> Classifier:
-    classifier = Classifier(model)
+def _adam(steps: int, learning_rate: float, warmup: float, clip: float) -> keras.Optimizer:
     warmup_steps = max(1, round(warmup * steps))
     rate = keras.optimizers.schedules.CosineDecay(
         learning_rate / warmup_steps,
@@ -158,7 +155,11 @@ def _compile(
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,
     )
-    optimizer = keras.optimizers.Adam(rate, global_clipnorm=clip)
+    return keras.optimizers.Adam(rate, global_clipnorm=clip)
+
+
+def _compile(model: Model, optimizer: keras.Optimizer) -> Classifier:
+    classifier = Classifier(model)
     optimizer.build(classifier.trainable_variables)
     classifier.compile(
         optimizer,

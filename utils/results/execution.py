@@ -17,8 +17,9 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from utils.files import whole_file
-from utils.results.record import ROOT, WORK, records
+from utils.results.record import RECORD, ROOT, WORK, records
 
+STUDY = 9  # finetuned networks of a study
 NOTEBOOKS = ("visualize_channels_CNN", "lucid_iv3", "gradcam_plus", "RCVs_analysis")
 
 
@@ -82,6 +83,19 @@ def _write(notebook: nbformat.NotebookNode, path: Path) -> None:
         scratch.write_text(text + "\n", encoding="utf-8")
 
 
+def print_estimate(results: Path, backbone: str, finetunings: str) -> None:
+    """Print how long the notebooks take, at most, by their last runs on this backbone."""
+    seconds = {}
+    for _, record in records(results) if any(results.rglob(RECORD)) else ():
+        if record.backbone == backbone:
+            count = STUDY if finetunings == "study" else 1
+            scale = max(1, count / max(1, record.finetunings))
+            seconds[record.notebook] = record.duration_seconds * scale
+    if finetunings == "study" and seconds:
+        minutes = sum(seconds.values()) / 60
+        print(f"By their last runs, the notebooks take up to {minutes:.0f} minutes.")
+
+
 def execute_all(
     notebooks: Sequence[str],
     backbone: str,
@@ -92,6 +106,7 @@ def execute_all(
 ) -> None:
     """Execute notebooks, printing one line per notebook, then the results' location."""
     begun = time.monotonic()
+    print_estimate(results, backbone, finetunings)
     folder = results / "notebooks" / backbone
     parameters = {"BACKBONE": backbone, "RESULTS": os.path.relpath(results)}
     parameters["FINETUNINGS"] = finetunings
