@@ -2,14 +2,7 @@
 
 from utils.networks.backbones import BACKBONES, Backbone, choose_backbone, get_backbone
 from utils.networks.controls import add_noise, recalibrate, shuffle_labels
-from utils.networks.finetuned import (
-    finetuned_model,
-    finetuned_models,
-    load_finetunings,
-    load_networks,
-)
-from utils.networks.finetuning import finetune
-from utils.networks.finetunings import (
+from utils.networks.cross_fitting import (
     Finetuning,
     average_seeds,
     by_seed,
@@ -21,6 +14,13 @@ from utils.networks.finetunings import (
     splits,
     unseen_by_any,
 )
+from utils.networks.finetuned import (
+    finetuned_model,
+    finetuned_models,
+    load_finetunings,
+    load_networks,
+)
+from utils.networks.finetuning import finetune
 from utils.networks.gate import evaluate, gate
 from utils.networks.model import INPUT, Model, layer_features, layer_features_and_gradients
 from utils.networks.probe import linear_probe

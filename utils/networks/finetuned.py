@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from utils.files import file_sha256, whole_file
 from utils.networks.backbones import Backbone, get_backbone
+from utils.networks.cross_fitting import Finetuning
 from utils.networks.finetuning import finetune
-from utils.networks.finetunings import Finetuning
 from utils.networks.gate import calibration, colour_features, evaluate, gate, head_baselines, passed
 from utils.networks.model import Model
 from utils.networks.probe import last_features, linear_probe
