@@ -69,7 +69,7 @@ def test_baselines_are_scikit_learns(colored_patches):
     features = {"colours": colour_features(colored_patches)}
     noise = np.random.default_rng(0).normal(size=(64, 5))
     held_out = np.isin(colored_patches.groups, ["slide0", "slide4"])
-    results = head_baselines({**features, "noise": noise}, colored_patches, held_out)
+    results = head_baselines({**features, "noise": noise}, colored_patches, ~held_out, held_out)
     x, y = features["colours"], colored_patches.labels
     assert x.shape == (64, 6)
     np.testing.assert_allclose(x[3, :3], colored_patches.images[3].reshape(-1, 3).mean(axis=0))

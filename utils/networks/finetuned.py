@@ -22,6 +22,9 @@ from utils.networks.weights import FOLDS, MODELS, finetuned_paths, load_finetune
 from utils.patches import PatchSet, load_sample
 from utils.versions import versions
 
+FOR_HEADS = 5000  # patches per class to which linear heads are fitted, and on which they are scored
+WATCHED = 1000  # held-out patches per class that are predicted after every epoch
+
 
 def finetuned_model(
     backbone: str | Backbone, patches: PatchSet | None = None, *, folder: Path = MODELS, **options
@@ -102,7 +105,8 @@ class _Maker:
         self._backbone, self._patches, self._folder = backbone, patches, folder
         self._options, self._sides = options, None
         self._pretrained = load_model("pretrained", backbone)
-        self._features: dict[str, np.ndarray] = {}
+        self._few = patches.sample(FOR_HEADS)
+        self._features: dict[str, np.ndarray] = {}  # of the few
 
     def finetuning(self, fold: int, seed: int) -> Finetuning:
         """Load a network whose manifest fits; make it where there is none."""
@@ -126,18 +130,21 @@ class _Maker:
         _check_state(state, identity)
         self._sides = self._sides or self._patches.folds(FOLDS)
         training, held_out = self._sides[fold]
-        mask = np.isin(self._patches.groups, held_out.groups)
-        features = self._features or self._all_features()
-        probe = linear_probe(self._pretrained, training, features["pretrained features"][~mask])
         inner, validation = training, held_out  # which is watched, and changes nothing
         if self._options["patience"]:
             inner, validation = training.folds(4)[0]
+        features = self._features or self._features_of_few()
+        of_inner, of_held_out = (
+            np.isin(self._few.groups, side.groups) for side in (inner, held_out)
+        )
+        x = features["pretrained features"][of_inner]
+        probe = linear_probe(self._pretrained, self._few.select(of_inner), x)
         options = {**self._options, "seed": seed, "folder": state}
-        model, epochs = finetune(probe, inner, validation, **options)
+        model, epochs = finetune(probe, inner, validation.sample(WATCHED), **options)
         with whole_file(weights) as scratch:
             model.network.save_weights(scratch)
         probability = model.predict(held_out.images)
-        baselines = head_baselines(features, self._patches, mask)
+        baselines = head_baselines(features, self._few, of_inner, of_held_out)
         conditions = gate(model, held_out, probability, head=baselines["pretrained features"])
         content = {
             **identity,
@@ -161,12 +168,12 @@ class _Maker:
             scratch.write_text(json.dumps(content, indent=1) + "\n")
         shutil.rmtree(state)
 
-    def _all_features(self) -> dict[str, np.ndarray]:
-        """Features of all patches by the name of the baseline whose linear head takes them."""
+    def _features_of_few(self) -> dict[str, np.ndarray]:
+        """Features by the name of the baseline whose linear head takes them."""
         networks = {"pretrained features": self._pretrained}
         networks["random features"] = load_model("random", self._backbone)
-        self._features = {name: last_features(m, self._patches) for name, m in networks.items()}
-        self._features["colours"] = colour_features(self._patches)
+        self._features = {name: last_features(m, self._few) for name, m in networks.items()}
+        self._features["colours"] = colour_features(self._few)
         return self._features
 
 

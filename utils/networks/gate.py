@@ -64,15 +64,18 @@ def colour_features(patches: PatchSet) -> np.ndarray:
 
 
 def head_baselines(
-    features: Mapping[str, np.ndarray], patches: PatchSet, held_out: np.ndarray
+    features: Mapping[str, np.ndarray],
+    patches: PatchSet,
+    training: np.ndarray,
+    held_out: np.ndarray,
 ) -> dict[str, dict]:
-    """Measure linear heads on several features, ``(N, C)`` by name, fitted to the other patches.
+    """Measure linear heads on several features, ``(N, C)`` by name.
 
-    `held_out`, ``(N,)``, says which patches are scored.
+    The masks, ``(N,)``, say to which patches they are fitted, and which are scored.
     """
     results = {}
     for name, x in features.items():
-        kernel, bias = fit_head(x[~held_out], patches.labels[~held_out])
+        kernel, bias = fit_head(x[training], patches.labels[training])
         logit = x[held_out].astype(np.float64) @ kernel + bias
         probability = 1 / (1 + np.exp(-np.clip(logit, -500, 500)))
         results[name] = evaluate(patches.select(held_out), probability)
