@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from dataclasses import replace
@@ -149,3 +150,13 @@ def test_several_gpus_are_all_taken(monkeypatch):
     assert finetuning._strategy() == "mirrored"
     with tf.distribute.OneDeviceStrategy("/CPU:0").scope():
         assert finetuning._strategy() is tf.distribute.get_strategy()
+
+
+def test_a_full_disk_is_named(tiny_classifier, colored_patches, tmp_path, monkeypatch):
+    def full(*arguments, **values):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match=r"epoch_0001.npz cannot be written .*free some space"):
+        finetune(tiny_classifier, colored_patches, folder=tmp_path, **OPTIONS)
+    assert not list(tmp_path.glob("*.npz"))

@@ -117,3 +117,14 @@ def test_randomised_layers_depend_on_the_seed_alone(tiny_classifier):
     assert (kernels[0] != kernels[2]).any() and not deep.bias.numpy().any()
     expected = keras.initializers.GlorotUniform(seed=1)(deep.kernel.shape)
     np.testing.assert_array_equal(kernels[0], expected)
+
+
+def test_weights_that_are_no_numbers_are_refused(tiny_classifier, tmp_path):
+    path = tmp_path / "broken.keras"
+    deep = tiny_classifier.network.get_layer("deep")
+    kernel, bias = deep.get_weights()
+    kernel[0, 0, 0, 0] = np.nan
+    deep.set_weights([kernel, bias])
+    tiny_classifier.network.save(path)
+    with pytest.raises(ValueError, match=r"broken.keras has weights .* in \['deep/kernel'\]"):
+        load_model(path, tiny_classifier.backbone)
