@@ -96,3 +96,25 @@ def test_every_kernel_of_a_backbone_is_counted_once():
     table = similarity.weight_change(model, doubled)
     np.testing.assert_allclose(table["relative_change"], 1, rtol=1e-6)
     assert set(table["layer"]) <= set(model.backbone.layers) and len(table) >= 8
+
+
+def test_networks_of_folds_are_compared_on_their_own_held_out_patches():
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(8), 10)
+    pretrained = {"layer": generator.normal(size=(80, 6))}
+    folds = [generator.normal(size=(80, 6)) + k * pretrained["layer"] for k in (1, 2)]
+    networks = {"pretrained": pretrained, "finetuned": {"layer": folds}}
+    splits = [(np.flatnonzero(groups >= 4), np.flatnonzero(groups < 4))]
+    splits.append(splits[0][::-1])
+    pairs = [("pretrained", "finetuned")]
+    found = similarity.cka_of_folds(networks, pairs, groups, splits).iloc[0]
+    expected = []
+    for features, (_, test) in zip(folds, splits, strict=True):
+        pair = {"pretrained": {"layer": pretrained["layer"][test]}}
+        pair["finetuned"] = {"layer": features[test]}
+        expected.append(similarity.cka_by_layer(pair, pairs, groups[test]).iloc[0]["cka"])
+    assert found["cka"] == pytest.approx(np.mean(expected)) and expected[0] < expected[1]
+    one = {"pretrained": pretrained, "finetuned": {"layer": folds[0]}}
+    pd.testing.assert_frame_equal(
+        similarity.cka_of_folds(one, pairs, groups), similarity.cka_by_layer(one, pairs, groups)
+    )

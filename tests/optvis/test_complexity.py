@@ -6,6 +6,7 @@ from utils.networks import layer_features
 from utils.optvis.complexity import (
     achieved,
     achieved_by_layer,
+    average_finetunings,
     beaten,
     complexity_by_layer,
     compressed_bytes,
@@ -86,3 +87,19 @@ def test_achieved_compares_each_image_with_the_patches(tiny_model, images):
     by_layer = achieved_by_layer(table)
     assert list(by_layer.index) == ["late", "early"]
     assert by_layer.loc["late", ("first toolbox", "image")] == 0
+
+
+def test_finetuned_networks_are_averaged_by_channel():
+    rows = [
+        (name, "a", channel, value * channel)
+        for name, value in (("pretrained", 1.0), ("finetuned", 2.0), ("finetuned 2", 4.0))
+        for channel in (3, 5)
+    ]
+    table = pd.DataFrame(rows, columns=["network", "layer", "channel", "image"])
+    averaged = average_finetunings(table).set_index(["network", "channel"])["image"]
+    assert averaged.to_dict() == {
+        ("pretrained", 3): 3,
+        ("pretrained", 5): 5,
+        ("finetuned", 3): 9,
+        ("finetuned", 5): 15,
+    }
