@@ -71,7 +71,8 @@ def test_overlays_have_cards_patches_and_a_table(tmp_path, colored_patches):
 
 
 def test_finetunings_are_shown_by_their_manifests(tmp_path, tiny_model):
-    scores = {"in_tumor_images": {"balanced_accuracy": 0.9, "auc": 0.95}}
+    numbers = {"patches": 10, "balanced_accuracy": 0.9, "auc": 0.95, "accuracy": 0.8}
+    scores = {"in_tumor_images": numbers, "by_group": {"a": numbers, "b": numbers}}
     manifest = {
         "options": {"fold": 0, "seed": 1},
         "metrics": scores,
@@ -87,10 +88,17 @@ def test_finetunings_are_shown_by_their_manifests(tmp_path, tiny_model):
     )
     known = [Finetuning(tiny_model, manifest)] * 2
     show_finetunings(run, known, gates)
-    assert run.main.files.keys() == {"finetuning.png", "finetuning.csv", "gate.csv"}
+    assert run.main.files.keys() == {
+        "finetuning.png",
+        "finetuning.csv",
+        "finetuning_by_group.csv",
+        "gate.csv",
+    }
     table = pd.read_csv(run.main.folder / "finetuning.csv")
     assert table["classifier"].tolist() == ["finetuned", "colours"] * 2
     assert (table["balanced_accuracy"] == 0.9).all()
+    by_group = pd.read_csv(run.main.folder / "finetuning_by_group.csv")
+    assert by_group["group"].tolist() == ["a", "b"] * 4 and (by_group["accuracy"] == 0.8).all()
     run.main.files.clear()
     show_finetunings(run, [Finetuning(tiny_model, {})], gates)
     assert run.main.files.keys() == {"gate.csv"}

@@ -147,26 +147,43 @@ def show_finetunings(run: Run, finetunings: Sequence["Finetuning"], gates: pd.Da
     finetunings : sequence of Finetuning
     gates : DataFrame, from `networks.gates`
     """
-    tables: dict[str, list[pd.DataFrame]] = {"epochs": [], "scores": [], "calibration": []}
-    for one in finetunings:
-        if not one.manifest:
-            continue
-        classifiers = {"finetuned": one.manifest["metrics"], **one.manifest["baselines"]}
-        measured = [{"classifier": k, **v["in_tumor_images"]} for k, v in classifiers.items()]
-        of_one = {name: one.manifest[name] for name in ("epochs", "calibration")}
-        for name, columns in {**of_one, "scores": measured}.items():
-            tables[name].append(pd.DataFrame(columns).assign(finetuning=one.title))
-    if tables["scores"]:
-        pooled = {name: pd.concat(of_name) for name, of_name in tables.items()}
-        title = f"finetuned {run.backbone.title}: {len(tables['scores'])} of it"
-        figure = figures.finetuning_summary(**pooled, title=title)
+    known = [one for one in finetunings if one.manifest]
+    if known:
+        scores = _scores(known)
+        within = scores[scores["group"] == ""].drop(columns="group")
+        by_group = scores[scores["group"] != ""].drop(columns=["auc", "balanced_accuracy"])
+        titles = [one.title for one in known]
+        curves, calibration = (
+            pd.concat([pd.DataFrame(one.manifest[name]) for one in known], keys=titles)
+            .reset_index(level=0, names="finetuning")
+            .reset_index(drop=True)
+            for name in ("epochs", "calibration")
+        )
+        networks = "1 network" if len(known) == 1 else f"{len(known)} networks"
+        title = f"finetuned {run.backbone.title}, {networks}"
+        figure = figures.finetuning_summary(curves, within, calibration, title=title)
         alt = "learning curves, balanced accuracy beside baselines, and calibration"
         run.show(figure, "finetuning.png", alt, network="finetuned")
         alt = "measures of held-out patches in tumour images, beside linear heads on other features"
-        wide = {"index": ["classifier"], "columns": ["finetuning"], "values": "balanced_accuracy"}
-        run.main.table(pooled["scores"], "finetuning.csv", alt, layout=wide)
+        layout = {"index": ["finetuning", "classifier"]}
+        run.show(within, "finetuning.csv", alt, layout=layout)
+        alt = "accuracy in every held-out group, beside linear heads on other features"
+        wide = {"index": ["group"], "columns": ["classifier"], "values": "accuracy"}
+        run.main.table(by_group, "finetuning_by_group.csv", alt, layout=wide)
     layout = {"index": ["finetuning", "condition"]}
     run.show(gates, "gate.csv", "is it finetuned? conditions on held-out patches", layout=layout)
+
+
+def _scores(finetunings: Sequence["Finetuning"]) -> pd.DataFrame:
+    """Tabulate the measures in tumour images, where ``group`` is empty, and in every group."""
+    rows = []
+    for one in finetunings:
+        classifiers = {"finetuned": one.manifest["metrics"], **one.manifest["baselines"]}
+        for name, measured in classifiers.items():
+            by_group = {"": measured["in_tumor_images"], **measured["by_group"]}
+            about = {"finetuning": one.title, "classifier": name}
+            rows += [{**about, "group": group, **scores} for group, scores in by_group.items()]
+    return pd.DataFrame(rows)
 
 
 def show_measures(run: Run, name: str, measures: pd.DataFrame, patches: PatchSet) -> None:
