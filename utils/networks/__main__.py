@@ -92,7 +92,7 @@ def _show(manifest: Mapping) -> None:
     scores = {"finetuned": manifest["metrics"], **manifest["baselines"]}
     rows = {name: measured["in_tumor_images"] for name, measured in scores.items()}
     print("Held-out patches in tumour images:")
-    print(pd.DataFrame(rows).T.to_string())
+    print(pd.DataFrame.from_dict(rows, orient="index").to_string())
     _show_gate(pd.DataFrame(manifest["gate"]))
 
 
