@@ -25,6 +25,7 @@ def finetuning_summary(
         curves.plot(rows["epoch"] + 1, rows["val_loss"], **finetuned)
     curves.set(xlabel="epoch (dotted: training)", ylabel="loss, nats", title="learning curves")
     curves.set_ylim(bottom=0)
+    curves.xaxis.get_major_locator().set_params(integer=True)
     names = scores["classifier"].unique()
     for place, name in enumerate(names):
         values = scores.loc[scores["classifier"] == name, "balanced_accuracy"]
