@@ -69,6 +69,13 @@ def test_predictions_are_means_over_networks_that_have_not_seen_the_patch(study,
     np.testing.assert_allclose(cross_predict(study, kept), expected, rtol=1e-6)
 
 
+def test_training_patches_never_pass_as_unseen(study, colored_patches):
+    trained = colored_patches.select(np.isin(colored_patches.groups, ["slide5", "slide7"]))
+    assert not study[0].unseen(trained).any()
+    with pytest.raises(ValueError, match="trained on all groups of .* give patches of other"):
+        unseen_by_any(study, trained)
+
+
 def test_draws_are_of_unseen_patches_of_every_network(study, colored_patches):
     drawn = sample_unseen(study, colored_patches, 3, seed=1)
     assert np.bincount(drawn.labels).tolist() == [6, 6]

@@ -126,6 +126,8 @@ INCEPTIONV3 = Backbone(
     pretrained=partial(
         _from_keras, "InceptionV3", "inception_v3/inception_v3", "bcbd6486424b2319ff4ef7d526e38f63"
     ),
+    # Provisional, DenseNet-121's: by the rule of the benchmark it would be 3e-5, at which a grey
+    # patch stays tumor; not all settings have been tried.
     finetuning={"learning_rate": 1e-4, "epochs": 6},
 )
 # Huang et al. (2017) count dense blocks and transitions; a block ends in its last concatenation.

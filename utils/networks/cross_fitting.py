@@ -22,9 +22,8 @@ class Finetuning:
     manifest: Mapping  # empty for a checkpoint without one
 
     def unseen(self, patches: PatchSet) -> np.ndarray:
-        """Whether patches are of held-out groups, ``(N,)``; all of them, if no group is known."""
-        unseen = np.isin(patches.groups, self.manifest.get("held_out", []))
-        return unseen if unseen.any() else np.ones(len(patches), bool)
+        """Whether patches are of groups that it was not trained on, ``(N,)``; all, if unknown."""
+        return ~self.seen(patches)
 
     def seen(self, patches: PatchSet) -> np.ndarray:
         """Whether patches are of groups of the training, ``(N,)``; none of them, if unknown."""
@@ -72,7 +71,12 @@ def unseen_by_any(finetunings: Sequence[Finetuning], patches: PatchSet) -> Patch
     -------
     PatchSet
     """
-    return patches.select(np.any([one.unseen(patches) for one in finetunings], axis=0))
+    unseen = np.any([one.unseen(patches) for one in finetunings], axis=0)
+    if not unseen.any():
+        raise ValueError(
+            f"every network was trained on all groups of {patches}: give patches of other groups."
+        )
+    return patches.select(unseen)
 
 
 def sample_unseen(
