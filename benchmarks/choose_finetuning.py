@@ -7,8 +7,9 @@ the groups that these inner folds hold out. The groups that this finetuning hold
 from the start; those that the other finetunings hold out are among its training groups.
 
 Chosen is the largest dose (learning rate times epochs) whose mean balanced accuracy in tumour
-images is at most 0.02 below the best setting's: a few patches decide about less, and a network that
-is hardly changed would say little about finetuning. It goes into the backbone's entry in
+images is at most 0.02 below the best setting's, and whose mean p(tumor) of a grey patch is below
+the gate's: a few patches decide about less, and a network that is hardly changed would say little
+about finetuning. It goes into the backbone's entry in
 utils/networks/backbones.py. All settings are written to
 benchmarks/results/<backbone>/finetuning_settings.csv, beside the linear head that each starts from.
 Settings that are there already are kept, so that an interrupted run resumes.
@@ -17,6 +18,7 @@ Settings that are there already are kept, so that an interrupted run resumes.
 import argparse
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -26,6 +28,7 @@ import pandas as pd
 from sklearn.metrics import log_loss
 
 from utils.networks import choose_backbone, evaluate, finetune, get_backbone, load_model
+from utils.networks.gate import MOST_GREY
 from utils.networks.probe import last_features, linear_probe
 from utils.networks.weights import FOLDS
 from utils.patches import load_sample
@@ -34,21 +37,23 @@ from utils.results import Results
 RESULTS = Path(__file__).resolve().parent / "results"
 TABLE = "finetuning_settings.csv"
 INNER = 2  # folds of three
-# Highest learning rate (0 is the linear head alone), share of the steps before it, epochs and patch
-# size in pixels.
-SETTINGS = [
-    (0, 0, 0, 150),
-    (3e-5, 0.1, 6, 150),
-    (1e-4, 0.1, 3, 150),
-    (1e-4, 0.1, 6, 150),
-    (1e-4, 0.3, 6, 150),
-    (3e-4, 0.1, 3, 150),
-    (3e-4, 0.3, 6, 150),
-    (1e-3, 0.1, 3, 150),
-    (1e-4, 0.1, 6, 171),
+KEYS = [
+    *("learning_rate", "warmup", "epochs", "final_rate", "averaging", "label_smoothing", "blank"),
+    "patch_size",
+]
+SETTINGS = [  # of which the first is the linear head alone
+    (0, 0, 0, 0, 0, 0, 0, 150),
+    (3e-5, 0.1, 6, 0, 0, 0, 0, 150),
+    (6e-5, 0.3, 5, 1, 0.95, 0.05, 0.05, 150),
+    (1e-4, 0.1, 3, 0, 0, 0, 0, 150),
+    (1e-4, 0.1, 6, 0, 0, 0, 0, 150),
+    (1e-4, 0.3, 6, 0, 0, 0, 0, 150),
+    (1e-4, 0.3, 5, 1, 0.95, 0.05, 0.05, 150),
+    (2e-4, 0.3, 5, 1, 0.95, 0.05, 0.05, 150),
+    (3e-4, 0.1, 3, 0, 0, 0, 0, 150),
+    (3e-4, 0.3, 6, 0, 0, 0, 0, 150),
 ]
 MARGIN = 0.02  # of balanced accuracy, as in the gate
-KEYS = ["learning_rate", "warmup", "epochs", "patch_size", "fold"]
 
 
 def inner_folds(patch_size):
@@ -57,14 +62,14 @@ def inner_folds(patch_size):
     return training, training.folds(FOLDS)[:INNER]
 
 
-def score(pretrained, features, training, sides, rate, warmup, epochs):
+def score(pretrained, features, training, sides, options):
     """Finetune on one side and measure the other."""
     inner, held_out = sides
     seen = np.isin(training.groups, inner.groups)
     model = linear_probe(pretrained, inner, features[seen])
     begun = time.perf_counter()
-    if epochs:
-        model, _ = finetune(model, inner, learning_rate=rate, warmup=warmup, epochs=epochs)
+    if options["epochs"]:
+        model, _ = finetune(model, inner, **options)
     seconds = time.perf_counter() - begun
     probability = model.predict(held_out.images)
     measured = evaluate(held_out, probability)
@@ -74,6 +79,7 @@ def score(pretrained, features, training, sides, rate, warmup, epochs):
         "balanced_accuracy": measured["in_tumor_images"]["balanced_accuracy"],
         "auc": measured["in_tumor_images"]["auc"],
         "worst_group": min(large),
+        "tumor": float(probability[held_out.labels == 1].mean()),
         "log_loss": log_loss(held_out.labels, probability.astype(float)),
         "grey": float(model.predict(grey)[0]),
         "seconds": seconds,
@@ -88,24 +94,25 @@ def main():
     results = Results(RESULTS, backbone)
     path = results.folder / TABLE
     rows = pd.read_csv(path).to_dict("records") if path.exists() else []
-    done = {tuple(row[key] for key in KEYS) for row in rows}
+    done = {tuple(row[key] for key in [*KEYS, "fold"]) for row in rows}
     data = {}
-    for rate, warmup, epochs, size in SETTINGS:
-        for fold in range(INNER):
-            if (rate, warmup, epochs, size, fold) in done:
-                continue
-            if size not in data:
-                training, folds = inner_folds(size)
-                data[size] = training, folds, last_features(pretrained, training)
-            training, folds, features = data[size]
-            row = dict(zip(KEYS, (rate, warmup, epochs, size, fold), strict=True))
-            row |= score(pretrained, features, training, folds[fold], rate, warmup, epochs)
-            rows.append(row)
-            print(pd.DataFrame([row]).round(3).to_string(index=False), flush=True)
-            results.table(pd.DataFrame(rows), TABLE)
-    means = pd.DataFrame(rows).groupby(KEYS[:-1]).mean().drop(columns="fold").reset_index()
+    for setting, fold in product(SETTINGS, range(INNER)):
+        if (*setting, fold) in done:
+            continue
+        *_, size = setting
+        if size not in data:
+            training, folds = inner_folds(size)
+            data[size] = training, folds, last_features(pretrained, training)
+        training, folds, features = data[size]
+        options = dict(zip(KEYS[:-1], setting[:-1], strict=True))
+        row = {**options, "patch_size": size, "fold": fold}
+        row |= score(pretrained, features, training, folds[fold], options)
+        rows.append(row)
+        print(pd.DataFrame([row]).round(3).to_string(index=False), flush=True)
+        results.table(pd.DataFrame(rows), TABLE)
+    means = pd.DataFrame(rows).groupby(KEYS).mean().drop(columns="fold").reset_index()
     best = means["balanced_accuracy"].max()
-    enough = means[means["balanced_accuracy"] >= best - MARGIN]
+    enough = means[(means["balanced_accuracy"] >= best - MARGIN) & (means["grey"] < MOST_GREY)]
     means["chosen"] = means.index == (enough["learning_rate"] * enough["epochs"]).idxmax()
     print(f"{get_backbone(backbone).title}, means over {INNER} inner folds:")
     print(means.to_string(index=False, float_format="{:.3g}".format))

@@ -54,3 +54,17 @@ def test_weights_make_accuracy_balanced(colored_patches):
     labels, weights = np.concatenate(labels)[:, 0], np.concatenate(weights)
     totals = [weights[labels == label].sum() for label in (0, 1)]
     assert totals == pytest.approx([22, 22])
+
+
+def test_a_share_of_normal_patches_is_blank(colored_patches):
+    batches = Batches(colored_patches, 64, seed=0, blank=0.25)
+    shares, colours = [], set()
+    for epoch in range(40):
+        batches.start(epoch)
+        images, labels, _ = batches[0]
+        blank = (images == images[:, :1, :1]).all(axis=(1, 2, 3))
+        assert not blank[labels[:, 0] == 1].any()
+        shares.append(blank[labels[:, 0] == 0].mean())
+        colours |= {tuple(image[0, 0].tolist()) for image in images[blank]}
+    assert 0.2 < np.mean(shares) < 0.3  # 0.25 within 4 standard errors of 1,280 patches
+    assert len(colours) > 200

@@ -1,5 +1,7 @@
 """Batches of patches for Keras' `fit`, augmented in training."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 
@@ -10,9 +12,10 @@ from utils.patches.images import change_stains
 class Batches(keras.utils.PyDataset):
     """Batches of images, labels and class weights.
 
-    With a seed the patches come in another order in every epoch, turned, mirrored and restained;
-    order and augmentation of a patch depend on seed, epoch and index only. Without a seed they come
-    as they are. The weights give both classes the same total weight.
+    With a seed the patches come in another order in every epoch, turned, mirrored and restained,
+    and a share `blank` of normal patches is replaced by a single random colour, since no tissue is
+    no tumor. Order and augmentation of a patch depend on seed, epoch and index only. Without a seed
+    they come as they are. The weights give both classes the same total weight.
     """
 
     def __init__(
@@ -22,12 +25,15 @@ class Batches(keras.utils.PyDataset):
         *,
         seed: int | None = None,
         stain_jitter: float = 0.0,
+        blank: float = 0.0,
     ):
         super().__init__()
         self._patches, self._batch_size = patches, batch_size
-        self._seed, self._stain_jitter = seed, stain_jitter
+        self._seed, self._stain_jitter, self._blank = seed, stain_jitter, blank
         counts = np.bincount(patches.labels, minlength=2)
         self._weights = (len(patches) / (2 * np.maximum(counts, 1))).astype(np.float32)
+        # Deterministic TensorFlow does not prefetch; Keras' own workers disorder several devices.
+        self._thread, self._next = ThreadPoolExecutor(1), {}
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -40,12 +46,23 @@ class Batches(keras.utils.PyDataset):
         return -(-len(self._patches) // self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        prepared = self._next.get((self._epoch, index))
+        batch = prepared.result() if prepared else self._batch(index)
+        if index + 1 < len(self):
+            self._next = {(self._epoch, index + 1): self._thread.submit(self._batch, index + 1)}
+        return batch
+
+    def _batch(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         start = index * self._batch_size
         rows = self._order[start : start + self._batch_size]
         images, labels = self._patches.images[rows], self._patches.labels[rows]
         if self._seed is not None:
             generators = [np.random.default_rng([self._seed, self._epoch, row]) for row in rows]
             images = augment(images, generators, self._stain_jitter)
+            drawn = [(g.random(), g.integers(0, 256, 3, np.uint8)) for g in generators]
+            for image, label, (share, colour) in zip(images, labels, drawn, strict=True):
+                if label == 0 and share < self._blank:
+                    image[:] = colour
         return images, labels[:, None].astype(np.float32), self._weights[labels]
 
 
