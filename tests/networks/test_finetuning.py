@@ -157,9 +157,7 @@ def test_unusable_patches_and_rates_are_refused(tiny_classifier, colored_patches
     with pytest.raises(ValueError, match="square"):
         finetune(tiny_classifier, wide)
     options = {**OPTIONS, "learning_rate": 1e38}
-    with pytest.raises(
-        FloatingPointError, match="the loss is (nan|inf) at step .* rate of .*give a low"
-    ):
+    with pytest.raises(FloatingPointError, match="is (nan|inf) at step .* rate of .*give a low"):
         finetune(tiny_classifier, colored_patches, **options)
 
 
