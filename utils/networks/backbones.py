@@ -126,9 +126,7 @@ INCEPTIONV3 = Backbone(
     pretrained=partial(
         _from_keras, "InceptionV3", "inception_v3/inception_v3", "bcbd6486424b2319ff4ef7d526e38f63"
     ),
-    # Provisional, DenseNet-121's: by the rule of the benchmark it would be 3e-5, at which a grey
-    # patch stays tumor; not all settings have been tried.
-    finetuning={"learning_rate": 1e-4, "epochs": 6},
+    finetuning={"learning_rate": 6e-5},
 )
 # Huang et al. (2017) count dense blocks and transitions; a block ends in its last concatenation.
 DENSENET121 = Backbone(
@@ -158,7 +156,7 @@ DENSENET121 = Backbone(
     cam_layer="dense4",
     cam_layers=_names("pool3_relu pool4_relu dense4"),  # the first two open the transitions
     pretrained=lambda: (assets.path("densenet", "model.weights.h5"), assets.origin("densenet")),
-    finetuning={"learning_rate": 1e-4, "epochs": 6},
+    finetuning={"learning_rate": 2e-4},
 )
 _RESIDUAL = _names(
     "conv2_block1_out conv2_block3_out conv3_block2_out conv3_block4_out "
