@@ -9,7 +9,14 @@ import pytest
 import tensorflow as tf
 
 from utils.lucid_bridge import import_lucid
-from utils.networks import Backbone, Model, WeightsUnavailable, choose_backbone, finetuned_model
+from utils.networks import (
+    BACKBONES,
+    Backbone,
+    Model,
+    WeightsUnavailable,
+    choose_backbone,
+    finetuned_model,
+)
 from utils.networks.checkpoints import add_head
 from utils.networks.weights import finetuned_paths
 from utils.patches import PatchSet, load_sample
@@ -162,3 +169,31 @@ def evaluate():
 def activations(evaluate):
     """Compute a layer's activations of images, ``(N, h, w, C)`` or ``(N, C)``, by Lucid."""
     return lambda model, images, layer: evaluate(model, lambda tensors: tensors(layer), images)
+
+
+def averaging(network: keras.Model, *, middle: bool = False) -> keras.Model:
+    """Copy a network whose layers all average, over their kernels or in the middle of them only."""
+
+    def average(layer):
+        if not isinstance(layer, keras.layers.MaxPooling2D):
+            return layer.__class__.from_config(layer.get_config())
+        pool = {"pool_size": layer.pool_size, "strides": layer.strides, "padding": layer.padding}
+        return keras.layers.AveragePooling2D(name=layer.name, **pool)
+
+    network = keras.models.clone_model(network, clone_function=average)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            height, width = layer.kernel.shape[:2]
+            kernel = np.zeros(layer.kernel.shape) if middle else np.ones(layer.kernel.shape)
+            kernel[height // 2, width // 2] = 1
+            layer.kernel.assign(kernel / kernel.sum(axis=(0, 1, 2)))
+    return network
+
+
+@pytest.fixture(scope="session")
+def averaging_models() -> dict[str, Model]:
+    models = {}
+    for name in ("inceptionv3", "densenet121", "resnet50"):
+        network = averaging(BACKBONES[name].build())
+        models[name] = Model(network, BACKBONES[name], "random", "test", "")
+    return models

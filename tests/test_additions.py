@@ -1,6 +1,5 @@
 """A backbone, a heat-map method, a concept measure and a reader are one entry each."""
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +7,14 @@ import tensorflow as tf
 
 from utils.concepts import MEASURES, ConceptMeasures, analyse
 from utils.heatmaps import METHODS, Method, explain
-from utils.networks import BACKBONES, layer_features_and_gradients, linear_probe, load_model
+from utils.heatmaps.placement import place
+from utils.networks import (
+    BACKBONES,
+    layer_features_and_gradients,
+    linear_probe,
+    load_model,
+    positions,
+)
 from utils.patches import READERS, PatchSet, Reader, load_patches
 from utils.results import figures
 
@@ -40,7 +46,7 @@ def test_additions_are_explained_and_drawn(additions):
     maps = explain(model, patches.images, methods=["gradcam", "total"])
     network = model.submodel(["late"])
     coarse = network(model.preprocess(patches.images))["late"].numpy().sum(axis=-1)
-    expected = np.stack([cv2.resize(c, (16, 16), interpolation=cv2.INTER_LINEAR) for c in coarse])
+    expected = place(coarse, positions(model, "late", (16, 16)), (16, 16))
     expected /= expected.max(axis=(1, 2), keepdims=True)
     np.testing.assert_allclose(maps["total"], expected, atol=1e-5)
     overlays = {name: figures.overlay(patches.images, heat) for name, heat in maps.items()}

@@ -99,7 +99,7 @@ def test_every_map_is_measured_once(tiny_classifier, annotated_patches):
     table = heatmaps.measure_networks(networks, annotated_patches, ["early", "late"])
     maps = set(table[["network", "method", "layer"]].itertuples(index=False, name=None))
     of_network = {key for key in maps if key[0]}
-    assert len(of_network) == 3 * 2 + 1 and ("finetuned", "saliency", "input") in maps
+    assert len(of_network) == 4 * 2 + 2 and ("finetuned", "gradient", "input") in maps
     assert {key[1] for key in maps - of_network} == set(heatmaps.BASELINES)
     assert len(table) == len(maps) * len(annotated_patches)
 

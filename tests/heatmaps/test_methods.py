@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils.heatmaps import METHODS, DeadMaps, explain
-from utils.heatmaps.methods import Method
+from utils.heatmaps import METHODS, explain
+from utils.heatmaps.maps import scaled
+from utils.heatmaps.methods import Method, coarse_maps
+from utils.heatmaps.placement import stretch
 from utils.networks import load_model
 
 
@@ -22,6 +24,8 @@ def _reference(activations, gradients, method):
                 below = 2 * g[..., k] ** 2 + g[..., k] ** 3 * a[..., k].sum()
                 alpha = np.where(below == 0, 0, g[..., k] ** 2 / np.where(below == 0, 1, below))
                 weight = (alpha * np.maximum(g[..., k], 0)).sum()
+            elif method == "hirescam":
+                weight = g[..., k]
             else:
                 weight = np.maximum(g[..., k], 0)
             heat += weight * a[..., k]
@@ -37,7 +41,7 @@ def _cosine(one, other):
     return np.sum(one * other) / np.sqrt(np.sum(one**2) * np.sum(other**2))
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam"])
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam", "hirescam"])
 @pytest.mark.parametrize(("target", "sign"), [("tumor", 1), ("normal", -1)])
 def test_against_numpy(tiny_classifier, images, method, target, sign, fine):
     activations = _activations(tiny_classifier, images, "late")
@@ -61,7 +65,7 @@ def test_gradcam_under_global_pooling_is_cam(tiny_classifier, images, fine):
 
 def test_a_new_method_is_one_entry(tiny_classifier, images, fine, monkeypatch):
     methods = {
-        "hirescam": Method("hirescam", "HiResCAM", lambda a, g: tf.reduce_sum(a * g, axis=-1)),
+        "product": Method("product", "product", lambda a, g: tf.reduce_sum(a * g, axis=-1)),
         "mean": Method("mean", "mean", lambda a, g: tf.reduce_mean(g, axis=-1), of="input"),
     }
     for name, method in methods.items():
@@ -69,7 +73,7 @@ def test_a_new_method_is_one_entry(tiny_classifier, images, fine, monkeypatch):
     maps = explain(tiny_classifier, images, methods=list(methods))
     # The gradient is the same at all positions.
     expected = explain(tiny_classifier, images, methods=["gradcam"])["gradcam"]
-    np.testing.assert_allclose(maps["hirescam"], expected, atol=1e-5)
+    np.testing.assert_allclose(maps["product"], expected, atol=1e-5)
     elsewhere = explain(tiny_classifier, images, methods=["mean"], layer="early")
     np.testing.assert_allclose(maps["mean"], elsewhere["mean"], atol=1e-5)
     assert maps["mean"].shape == images.shape[:3]
@@ -85,11 +89,11 @@ def test_gradients_of_an_earlier_layer(tiny_classifier, images, tail, fine):
     gradients = ((up - down) / (2 * step)).reshape(activations.shape)
     found = explain(tiny_classifier, images[:1], layer="early")
     for method, maps in found.items():
-        expected = fine(_reference(activations, gradients, method), (16, 16))
+        expected = fine(_reference(activations, gradients, method), (16, 16), "early")
         np.testing.assert_allclose(maps, expected, atol=0.02)
 
 
-def test_agreement_with_tf_keras_vis(real_backbone, checkpoint, sample, fine):
+def test_agreement_with_tf_keras_vis(real_backbone, checkpoint, sample):
     """Grad-CAM is the same; Grad-CAM++ differs by its sum of alphas, which it divides by."""
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
@@ -112,11 +116,13 @@ def test_agreement_with_tf_keras_vis(real_backbone, checkpoint, sample, fine):
             normalize_cam=False,
         )
 
-    size = tumor.shape[2:0:-1]
+    def fine(coarse):
+        return scaled(stretch(np.float32(coarse), tumor.shape[1:3]))
+
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeadMaps)
-        ours = explain(model, tumor, layer=name)
-    gradcam_maps = fine(theirs(Gradcam), size)
+        warnings.simplefilter("ignore")  # of dead maps, and of stretched ones
+        ours = explain(model, tumor, layer=name, placement="stretched")
+    gradcam_maps = fine(theirs(Gradcam))
     assert gradcam_maps.max() == 1
     assert _cosine(ours["gradcam"], gradcam_maps) > 0.999
 
@@ -132,9 +138,45 @@ def test_agreement_with_tf_keras_vis(real_backbone, checkpoint, sample, fine):
     weights = (alpha * np.maximum(g, 0)).sum(axis=(1, 2), keepdims=True)
     total = alpha.sum(axis=(1, 2), keepdims=True)
     divided = weights / np.where(total == 0, 1, total)
-    with_division = fine(np.maximum((a * divided).sum(axis=-1), 0), size)
-    without = fine(np.maximum((a * weights).sum(axis=-1), 0), size)
-    plus_plus = fine(np.asarray(theirs(GradcamPlusPlus)), size)
+    with_division = fine(np.maximum((a * divided).sum(axis=-1), 0))
+    without = fine(np.maximum((a * weights).sum(axis=-1), 0))
+    plus_plus = fine(theirs(GradcamPlusPlus))
     assert _cosine(ours["gradcam++"], without) > 0.9999
     assert _cosine(plus_plus, with_division) > 0.999
     assert np.abs(without - with_division).max() > 0.01  # the term matters
+
+
+def _coarse(model, images, name):
+    arguments = (("late",), (METHODS[name],), "tumor", "signed")
+    ((maps, logit),) = model.map(coarse_maps, *arguments, images=images)
+    return maps["late"][name].numpy(), logit.numpy()
+
+
+def test_integrated_gradients_are_complete(tiny_classifier, images):
+    """They add up to the change of the logit from the mean colour (Sundararajan et al. 2017)."""
+    maps, logit = _coarse(tiny_classifier, images, "integrated")
+    inputs = tiny_classifier.preprocess(images)
+    mean = np.broadcast_to(inputs.mean(axis=(1, 2), keepdims=True), inputs.shape)
+    of_mean = tiny_classifier.submodel([], logit=True)(mean, training=False)["logit"]
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), logit - of_mean, atol=0.02)
+    assert np.ptp(logit - of_mean) > 0.2
+
+
+def test_gradients_near_the_input_against_a_loop(tiny_classifier, images):
+    inputs = tf.constant(tiny_classifier.preprocess(images))
+    network = tiny_classifier.submodel([], logit=True)
+
+    def gradient(at):
+        with tf.GradientTape() as tape:
+            tape.watch(at)
+            value = network(at, training=False)["logit"]
+        return tape.gradient(value, at).numpy()
+
+    expected = np.sum((inputs - inputs.numpy().mean((1, 2), keepdims=True)) * gradient(inputs), -1)
+    maps, _ = _coarse(tiny_classifier, images, "gradient*input")
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+    extent = np.ptp(inputs.numpy(), axis=(1, 2, 3))[:, None, None, None]
+    noise = [tf.random.stateless_normal((1, 16, 16, 3), (0, number)) for number in range(16)]
+    mean = np.mean([gradient(inputs + 0.15 * extent * draw) for draw in noise], axis=0)
+    maps, _ = _coarse(tiny_classifier, images, "smoothgrad")
+    np.testing.assert_allclose(maps, np.abs(mean).max(axis=-1), atol=1e-5)

@@ -3,33 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils.networks import BACKBONES, INPUT, Model
+from utils.networks import INPUT, Model
 from utils.networks.geometry import positions
-
-
-def averaging(network: keras.Model) -> keras.Model:
-    """Copy a network whose layers all average, so that a position sees around its centre only."""
-
-    def average(layer):
-        if not isinstance(layer, keras.layers.MaxPooling2D):
-            return layer.__class__.from_config(layer.get_config())
-        pool = {"pool_size": layer.pool_size, "strides": layer.strides, "padding": layer.padding}
-        return keras.layers.AveragePooling2D(name=layer.name, **pool)
-
-    network = keras.models.clone_model(network, clone_function=average)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            layer.kernel.assign(tf.ones_like(layer.kernel) / np.prod(layer.kernel.shape[:3]))
-    return network
-
-
-@pytest.fixture(scope="session")
-def averaging_models() -> dict[str, Model]:
-    models = {}
-    for name in ("inceptionv3", "densenet121", "resnet50"):
-        network = averaging(BACKBONES[name].build())
-        models[name] = Model(network, BACKBONES[name], "random", "test", "")
-    return models
 
 
 def test_published_table(averaging_models):

@@ -56,6 +56,7 @@ def test_table_has_one_row_per_nucleus(two_patches):
     assert list(table.index) == [7, 300] and (table["patch"] == 0).all()
     assert table["area"].tolist() == [16, 8] and table["whole"].tolist() == [True, False]
     assert table["neoplastic"].tolist() == [1, 0.5]
+    assert table["type"].tolist() == ["neoplastic", "connective"]  # the first of as many pixels
     assert table.loc[7, "eccentricity"] == 0 < table.loc[300, "eccentricity"]
     density = haematoxylin(two_patches.images[0])
     expected = [density[5:9, 5:9].mean(), density[12:16, 18:].mean()]

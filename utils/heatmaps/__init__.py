@@ -11,16 +11,20 @@ from utils.heatmaps.evaluation import (
     measure_networks,
 )
 from utils.heatmaps.maps import DeadMaps, explain, explain_by_outcome, explain_layers, stream
-from utils.heatmaps.methods import METHODS, Method
+from utils.heatmaps.methods import METHODS, ONE_PASS, Method
+from utils.heatmaps.nuclei import rank_agreement, removal_effects, sharp_lime, type_effects
+from utils.heatmaps.placement import StretchedMaps
 from utils.heatmaps.sanity import OTHER_PATCH, cascading_randomisation, check_patches, stability
 
 __all__ = [
     "BASELINES",
     "MEASURES",
     "METHODS",
+    "ONE_PASS",
     "OTHER_PATCH",
     "DeadMaps",
     "Method",
+    "StretchedMaps",
     "annotated",
     "baseline_maps",
     "cascading_randomisation",
@@ -33,6 +37,10 @@ __all__ = [
     "insertion_deletion",
     "measure_finetunings",
     "measure_networks",
+    "rank_agreement",
+    "removal_effects",
+    "sharp_lime",
     "stability",
     "stream",
+    "type_effects",
 ]

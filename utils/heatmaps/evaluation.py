@@ -11,7 +11,7 @@ from sklearn.metrics import auc, average_precision_score
 
 from utils.heatmaps.baselines import baseline_maps
 from utils.heatmaps.maps import DeadMaps, Maps, explain, explain_layers
-from utils.heatmaps.methods import METHODS
+from utils.heatmaps.methods import METHODS, ONE_PASS
 from utils.networks import Finetuning, Model, average_seeds, linear_probe, pool
 from utils.networks.probe import last_features
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
@@ -122,9 +122,9 @@ def measure_networks(
     for network, model in networks.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeadMaps)  # dead maps are counted in the table
-            by_layer = explain_layers(model, patches.images, layers, methods=list(METHODS))
-        for layer, (name, method) in product(layers, METHODS.items()):
-            source = layer if method.of == "layer" else "input"
+            by_layer = explain_layers(model, patches.images, layers, methods=ONE_PASS)
+        for layer, name in product(layers, ONE_PASS):
+            source = layer if METHODS[name].of == "layer" else "input"
             maps[network, name, source] = by_layer[layer][name]
     baselines = baseline_maps(patches.images, seed=seed)
     maps |= {("", name, ""): heat for name, heat in baselines.items()}
@@ -222,7 +222,7 @@ def insertion_deletion(
     ----------
     model, patches : Model and PatchSet
     maps : mapping of str to array, (N, H, W), optional
-        Heat maps by method; by default those of all `METHODS`, and `baseline_maps`.
+        Heat maps by method; by default those of `ONE_PASS`, and `baseline_maps`.
     steps, seed : int
         Number of equal shares of the area, and seed of the order of pixels with equal values.
 
@@ -234,7 +234,7 @@ def insertion_deletion(
     """
     images = np.asarray(patches.images)
     if maps is None:
-        maps = explain(model, images, methods=list(METHODS)) | baseline_maps(images, seed=seed)
+        maps = explain(model, images, methods=ONE_PASS) | baseline_maps(images, seed=seed)
         del maps["uniform"]  # has no order
     empty = np.round(images.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
     shares = np.linspace(0, 1, steps + 1)

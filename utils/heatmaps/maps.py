@@ -1,28 +1,29 @@
 """Heat maps: which parts of a patch are evidence for a class."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
-from utils.heatmaps.methods import METHODS, Method
-from utils.networks import INPUT, Model
+from utils.heatmaps.methods import METHODS, MODIFIERS, SIGNS, coarse_maps
+from utils.heatmaps.placement import (
+    INTERPOLATIONS,
+    Turned,
+    all_turns,
+    place,
+    stretch,
+    warn_of_stretch,
+)
+from utils.networks import Model, positions
 from utils.patches import PatchSet
 
-MODIFIERS = {"relu": tf.nn.relu, "absolute": tf.abs, "negate": lambda m: tf.nn.relu(-m)}
-INTERPOLATIONS = {
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "nearest": cv2.INTER_NEAREST,
-}
-SIGNS = {"tumor": 1.0, "normal": -1.0}  # of the log-odds of tumor that are explained
+PLACEMENTS = ("centres", "stretched")
 CHOICES = {"methods": METHODS, "target": SIGNS}
-CHOICES |= {"modifier": MODIFIERS, "interpolation": INTERPOLATIONS}
+CHOICES |= {"modifier": MODIFIERS, "interpolation": INTERPOLATIONS, "placement": PLACEMENTS}
 
 Maps = Mapping[str, np.ndarray]  # heat maps, (N, H, W), by method
 
@@ -64,13 +65,14 @@ def explain(
     layer : str, optional
         Analysis layer, by default the network's last sound one with spatial extent.
     **options
-        ``methods``, ``target``, ``modifier``, ``interpolation`` and ``batch_size``, as in `stream`.
+        ``methods``, ``target``, ``modifier``, ``interpolation``, ``placement``, ``turns`` and
+        ``batch_size``, as in `stream`.
 
     Returns
     -------
     dict of str to array, (N, H, W), float32 in [0, 1]
-        Maps by method, each divided by its maximum; a warning counts those without any evidence,
-        which are all zeros.
+        Maps by method, each divided by its largest absolute value (signed ones are in [-1, 1]); a
+        warning counts those without any evidence, which are all zeros.
     """
     layer = layer or model.cam_layer
     return explain_layers(model, images, [layer], **options)[layer]
@@ -97,7 +99,7 @@ def explain_layers(
     by_layer = tf.nest.map_structure(lambda *maps: np.concatenate(maps), *maps_of_batches)
     for layer, by_method in by_layer.items():
         for method, maps in by_method.items():
-            dead = maps.max(axis=(1, 2)) == 0
+            dead = ~maps.any(axis=(1, 2))
             if dead.any():
                 warnings.warn(
                     f"{model.title}: {dead.sum()} of {len(maps)} {method} maps of {layer} are all "
@@ -118,6 +120,8 @@ def stream(
     target: str = "tumor",
     modifier: str = "relu",
     interpolation: str = "linear",
+    placement: str = "centres",
+    turns: bool = False,
     batch_size: int = 32,
 ) -> Iterator[HeatMapBatch]:
     """Compute heat maps batch by batch, for more patches than maps would fit in memory.
@@ -128,13 +132,20 @@ def stream(
         As in `explain`; `images` may be memory-mapped.
     layers, methods : sequence of str
         Analysis layers with spatial extent, and names in `METHODS`. Maps of methods of the input
-        (``saliency``) are the same for all layers.
+        are the same for all layers.
     target : str
         ``tumor`` to explain the log-odds of tumor, ``normal`` their negative.
     modifier : str
-        Evidence that is kept: ``relu`` for, ``negate`` against the target, or ``absolute`` both.
+        Evidence that is kept: ``relu`` for, ``negate`` against the target, ``absolute`` both, or
+        ``signed`` both with their signs.
     interpolation : str
-        ``linear``, ``cubic`` or ``nearest``, as if positions were spread evenly over the patch.
+        ``linear``, ``cubic`` or ``nearest``.
+    placement : str
+        ``centres`` puts each value at the centre of what its position sees; ``stretched`` spreads
+        them evenly over the patch, as is usual, and warns by how many pixels they lie off.
+    turns : bool
+        Whether maps are averaged over the patch's turns and mirror images (8, or 4 if it is not
+        square).
     batch_size : int
         Number of patches per pass.
 
@@ -143,19 +154,46 @@ def stream(
     HeatMapBatch
         ``maps`` by layer and method, float32 in [0, 1], and ``logit``, the log-odds of tumor.
     """
-    _check_options(methods, target=target, modifier=modifier, interpolation=interpolation)
+    choices = {"modifier": modifier, "interpolation": interpolation, "placement": placement}
+    _check_options(methods, target=target, **choices)
     model.check_spatial(layers)
+    size = tuple(images.shape[1:3])
+    located = {layer: positions(model, layer, size) for layer in layers}
+    if placement == "stretched":
+        warn_of_stretch(located, size)
+
+    def refine(layer: str, method: str, coarse: tf.Tensor) -> np.ndarray:
+        heat = coarse.numpy()
+        if METHODS[method].of == "input":
+            return heat
+        if placement == "stretched":
+            return stretch(heat, size, interpolation)
+        return place(heat, located[layer], size, interpolation)
+
     arguments = tuple(layers), tuple(METHODS[name] for name in methods), target, modifier
-    options = {"batch_size": batch_size, "description": "explain"}
-    batches = model.map(_coarse_maps, *arguments, images=images, **options)
-    size, flag = images.shape[2:0:-1], INTERPOLATIONS[interpolation]
-
-    def refine(coarse: tf.Tensor) -> np.ndarray:
-        fine = [cv2.resize(heat, size, interpolation=flag) for heat in coarse.numpy()]
-        return scaled(np.maximum(fine, 0))  # cubic interpolation overshoots
-
-    for coarse, logit in batches:
-        yield HeatMapBatch(tf.nest.map_structure(refine, coarse), logit.numpy())
+    directions = all_turns(size) if turns else [(0, 1)]
+    passes = [
+        model.map(
+            *(coarse_maps, *arguments),
+            images=Turned(images, *direction),
+            batch_size=batch_size,
+            description=None if index else "explain",
+        )
+        for index, direction in enumerate(directions)
+    ]
+    for turned in zip(*passes, strict=True):
+        maps: dict[str, dict[str, np.ndarray]] = {}
+        for layer, method in product(layers, methods):
+            fine = [
+                np.rot90(refine(layer, method, coarse[layer][method])[:, :, ::mirror], -k, (1, 2))
+                for (k, mirror), (coarse, _) in zip(directions, turned, strict=True)
+            ]
+            heat = np.mean(fine, axis=0, dtype=np.float32)
+            # Cubic interpolation overshoots.
+            maps.setdefault(layer, {})[method] = scaled(
+                heat if modifier == "signed" else np.maximum(heat, 0)
+            )
+        yield HeatMapBatch(maps, turned[0][1].numpy())
 
 
 def explain_by_outcome(
@@ -204,32 +242,11 @@ def _check_options(methods: Sequence[str], **options: str) -> None:
             known = ", ".join(CHOICES[name])
             raise ValueError(f"{name}: {value!r} is unknown; expected one of {known}.")
     for name in methods:
-        if options["modifier"] == "negate" and not METHODS[name].signed:
+        if options["modifier"] in ("negate", "signed") and not METHODS[name].signed:
             raise ValueError(f"{name} has no evidence against a target: explain the other target.")
 
 
-def _coarse_maps(
-    model: Model, layers: Sequence[str], methods: Sequence[Method], target: str, modifier: str
-) -> Callable:
-    """Make the function from a batch to maps of the layers' resolution, and to the logit."""
-    of_input = [INPUT] if any(method.of == "input" for method in methods) else []
-    forward_and_backward = model.activations_and_gradients(
-        [*layers, *of_input], lambda logit: SIGNS[target] * logit
-    )
-
-    def coarse(batch: tf.Tensor) -> tuple[dict[str, dict[str, tf.Tensor]], tf.Tensor]:
-        activations, gradients, logit = forward_and_backward(batch)
-        maps: dict[str, dict[str, tf.Tensor]] = {layer: {} for layer in layers}
-        for layer, method in product(layers, methods):
-            source = INPUT if method.of == "input" else layer
-            heat = method.formula(activations[source], gradients[source])
-            maps[layer][method.name] = heat if source == INPUT else MODIFIERS[modifier](heat)
-        return maps, logit
-
-    return coarse
-
-
 def scaled(maps: np.ndarray) -> np.ndarray:
-    """Divide each map, ``(n, H, W)``, by its maximum; maps of zeros stay as they are."""
-    peaks = maps.max(axis=(1, 2), keepdims=True)
+    """Divide each map, ``(n, H, W)``, by its peak; maps of zeros stay as they are."""
+    peaks = np.abs(maps).max(axis=(1, 2), keepdims=True)
     return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)

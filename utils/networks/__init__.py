@@ -22,6 +22,7 @@ from utils.networks.finetuned import (
 )
 from utils.networks.finetuning import finetune
 from utils.networks.gate import evaluate, gate
+from utils.networks.geometry import Axis, Positions, positions
 from utils.networks.model import INPUT, Model, layer_features, layer_features_and_gradients
 from utils.networks.probe import linear_probe
 from utils.networks.weights import WeightsUnavailable, load_model
@@ -29,9 +30,11 @@ from utils.networks.weights import WeightsUnavailable, load_model
 __all__ = [
     "BACKBONES",
     "INPUT",
+    "Axis",
     "Backbone",
     "Finetuning",
     "Model",
+    "Positions",
     "WeightsUnavailable",
     "add_noise",
     "average_seeds",
@@ -53,6 +56,7 @@ __all__ = [
     "load_model",
     "load_networks",
     "pool",
+    "positions",
     "recalibrate",
     "sample_unseen",
     "shuffle_labels",

@@ -129,10 +129,14 @@ class Model:
             batch = tf.constant(self.preprocess(images[start : start + batch_size]))
             yield self._compiled[key](batch)
 
+    def log_odds(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
+        """Compute the log-odds of tumor, ``(N,)``, of RGB patches ``(N, H, W, 3)``, uint8."""
+        logits = self.map(_logit, images=images, batch_size=batch_size, description="predict")
+        return np.concatenate(list(logits))
+
     def predict(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
         """Compute the probability of tumor, ``(N,)``, of RGB patches ``(N, H, W, 3)``, uint8."""
-        logits = self.map(_logit, images=images, batch_size=batch_size, description="predict")
-        return tf.sigmoid(np.concatenate(list(logits))).numpy()
+        return tf.sigmoid(self.log_odds(images, batch_size=batch_size)).numpy()
 
     def check_spatial(self, layers: Sequence[str]) -> None:
         """Raise ValueError unless these layers exist and have activations ``(N, H, W, C)``."""

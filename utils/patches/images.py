@@ -12,12 +12,21 @@ from skimage.color import hed2rgb, rgb2hed
 from skimage.measure import regionprops_table
 from skimage.segmentation import clear_border
 
-from utils.patches.patchset import NEOPLASTIC, PatchSet
+from utils.patches.patchset import NEOPLASTIC, NUCLEUS_TYPES, PatchSet
 from utils.progress import progress_bar
 
 _PROPERTIES = ("label", "area", "eccentricity", "intensity_mean")
 _NAMES = {"label": "nucleus", "intensity_mean-0": "haematoxylin", "intensity_mean-1": "neoplastic"}
-_COLUMNS = ["patch", "nucleus", "area", "eccentricity", "haematoxylin", "neoplastic", "whole"]
+_COLUMNS = [
+    "patch",
+    "nucleus",
+    "area",
+    "eccentricity",
+    "haematoxylin",
+    "neoplastic",
+    "type",
+    "whole",
+]
 
 
 def read_image(path: Path, size: int | None = None) -> np.ndarray:
@@ -69,7 +78,8 @@ def nuclei_table(patches: PatchSet) -> pd.DataFrame:
 
     Columns: ``patch`` (index), ``nucleus`` (number in the source), ``area`` (pixels, of the part in
     the patch), ``eccentricity`` (0 for a circle), ``haematoxylin`` (mean density), ``neoplastic``
-    (share of its pixels of that type) and ``whole`` (whether the border does not cut it).
+    (share of its pixels of that type), ``type`` (of most pixels, see `NUCLEUS_TYPES`) and ``whole``
+    (whether the border does not cut it).
     """
     if patches.masks is None or patches.nuclei is None:
         raise ValueError(f"{patches} has no masks of nuclei: measure its texture only.")
@@ -79,5 +89,9 @@ def nuclei_table(patches: PatchSet) -> pd.DataFrame:
         values = np.stack([haematoxylin(image), types == NEOPLASTIC], axis=-1)
         table = pd.DataFrame(regionprops_table(nuclei, values, properties=_PROPERTIES))
         whole = table["label"].isin(clear_border(nuclei).ravel())
-        tables.append(table.rename(columns=_NAMES).assign(patch=index, whole=whole))
+        inside = nuclei > 0
+        most = pd.Series(types[inside]).groupby(nuclei[inside]).agg(lambda values: values.mode()[0])
+        names = table["label"].map(most).map(dict(enumerate(NUCLEUS_TYPES)))
+        table = table.rename(columns=_NAMES)
+        tables.append(table.assign(patch=index, whole=whole, type=names.fillna("unknown")))
     return pd.concat(tables, ignore_index=True)[_COLUMNS]

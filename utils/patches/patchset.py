@@ -11,7 +11,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from utils.patches.lazy import LazyImages, lazy
 
 CLASS_NAMES = ("normal", "tumor")
-NEOPLASTIC = 3  # in masks, beside background 0, connective 1 and inflammatory 2
+NUCLEUS_TYPES = ("background", "connective", "inflammatory", "neoplastic")  # by value in masks
+NEOPLASTIC = 3
 UNANNOTATED = 255
 
 
