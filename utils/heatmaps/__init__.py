@@ -12,9 +12,21 @@ from utils.heatmaps.evaluation import (
 )
 from utils.heatmaps.maps import DeadMaps, explain, explain_by_outcome, explain_layers, stream
 from utils.heatmaps.methods import METHODS, ONE_PASS, Method
-from utils.heatmaps.nuclei import rank_agreement, removal_effects, sharp_lime, type_effects
+from utils.heatmaps.nuclei import (
+    nuclei_of_finetunings,
+    rank_agreement,
+    removal_effects,
+    sharp_lime,
+    type_effects,
+)
 from utils.heatmaps.placement import StretchedMaps
-from utils.heatmaps.sanity import OTHER_PATCH, cascading_randomisation, check_patches, stability
+from utils.heatmaps.sanity import (
+    OTHER_PATCH,
+    cascading_randomisation,
+    check_patches,
+    stability,
+    stability_by_placement,
+)
 
 __all__ = [
     "BASELINES",
@@ -37,10 +49,12 @@ __all__ = [
     "insertion_deletion",
     "measure_finetunings",
     "measure_networks",
+    "nuclei_of_finetunings",
     "rank_agreement",
     "removal_effects",
     "sharp_lime",
     "stability",
+    "stability_by_placement",
     "stream",
     "type_effects",
 ]

@@ -4,7 +4,8 @@ A nucleus is filled from the tissue around it (Bertalmio et al. 2001). The same 
 there is no nucleus tells what filling does by itself.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -13,8 +14,10 @@ from scipy import ndimage
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-from utils.heatmaps.maps import Maps
-from utils.networks import Model
+from utils.heatmaps.baselines import baseline_maps
+from utils.heatmaps.maps import DeadMaps, Maps, explain
+from utils.heatmaps.methods import METHODS, ONE_PASS
+from utils.networks import Finetuning, Model, average_seeds, pool
 from utils.patches import PatchSet
 from utils.patches.images import nuclei_table
 from utils.progress import progress_bar
@@ -208,3 +211,57 @@ def rank_agreement(
             rank = np.nan if constant else spearmanr(inside, effect).statistic
             rows.append((method, index, patches.groups[index], len(table), rank))
     return pd.DataFrame(rows, columns=["method", "patch", "group", "nuclei", "spearman"])
+
+
+def signed_maps(model: Model, images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
+    """Explain tumor by all methods of one pass, with signs where they have any, and baselines."""
+    maps = dict(baseline_maps(images, seed=seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadMaps)  # they rank nothing, which is counted as NaN
+        for modifier, signed in (("signed", True), ("relu", False)):
+            methods = [name for name in ONE_PASS if METHODS[name].signed == signed]
+            maps |= explain(model, images, methods=methods, modifier=modifier)
+    return {name: maps[name] for name in (*ONE_PASS, "haematoxylin", "centre", "random")}
+
+
+def nuclei_of_finetunings(
+    finetunings: Sequence[Finetuning],
+    patches: PatchSet,
+    *,
+    seed: int = 0,
+    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Ask what nuclei do to the predictions of finetuned networks, and whether maps tell.
+
+    Parameters
+    ----------
+    finetunings : sequence of Finetuning
+        Each network is asked about the patches that it has not seen.
+    patches : PatchSet
+        Patches with masks and numbers of nuclei.
+    seed : int
+    once : callable
+        Calls ``once(function, *arguments, **options)``, such as `Run.once`, which keeps results.
+
+    Returns
+    -------
+    effects, types, agreement : DataFrame
+        Of `removal_effects`, `type_effects` and `rank_agreement`, averaged over the networks that
+        were asked about the same patch.
+    """
+
+    def removals(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
+        return once(removal_effects, one.model, unseen, seed=seed)
+
+    def types(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
+        return once(type_effects, one.model, unseen)
+
+    def agreement(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
+        maps = once(signed_maps, one.model, np.asarray(unseen.images), seed=seed)
+        return rank_agreement(maps, unseen, removals(one, unseen))
+
+    return (
+        average_seeds(pool(finetunings, patches, removals), ["change", "control"]),
+        average_seeds(pool(finetunings, patches, types), ["necessity", "sufficiency"]),
+        average_seeds(pool(finetunings, patches, agreement), ["spearman"]),
+    )

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 import keras
@@ -11,7 +12,8 @@ import pandas as pd
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
-from utils.heatmaps.maps import DeadMaps, Maps
+from utils.heatmaps.maps import PLACEMENTS, DeadMaps, Maps, explain
+from utils.heatmaps.placement import StretchedMaps
 from utils.networks import Model
 from utils.networks.weights import randomise
 from utils.patches import PatchSet
@@ -98,6 +100,28 @@ def stability(
             yield name, {method: back(heat) for method, heat in maps.items()}
 
     return _similarity_table(explain(model, images), changed_maps(), "change", patches)
+
+
+def stability_by_placement(model: Model, patches: PatchSet, *, seed: int = 0) -> pd.DataFrame:
+    """Compare how stable Grad-CAM and Grad-CAM++ are where they are stretched, and where placed.
+
+    Parameters
+    ----------
+    model, patches, seed
+        As in `stability`.
+
+    Returns
+    -------
+    DataFrame, as from `stability`, with the ``placement``
+    """
+    tables = []
+    for placement in PLACEMENTS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StretchedMaps)  # it is what is compared
+            by_placement = partial(explain, placement=placement)
+            table = stability(model, patches, by_placement, seed=seed)
+        tables.append(table.assign(placement=placement))
+    return pd.concat(tables, ignore_index=True)
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from utils.results import figures
 from utils.results.run import Results, Run, start
 from utils.results.saving import (
     save_channels,
+    save_nuclei,
     save_overlays,
     show_finetunings,
     show_measures,
@@ -16,6 +17,7 @@ __all__ = [
     "Run",
     "figures",
     "save_channels",
+    "save_nuclei",
     "save_overlays",
     "show_finetunings",
     "show_measures",

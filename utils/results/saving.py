@@ -14,7 +14,7 @@ from utils.results.run import Results, Run
 if TYPE_CHECKING:  # the pages, which draw nothing, need no TensorFlow
     from utils.concepts.analysis import Analysis
     from utils.heatmaps.maps import ExplainedPatches
-    from utils.networks import Finetuning
+    from utils.networks import Finetuning, Model
 
 
 def save_channels(
@@ -126,6 +126,54 @@ def save_overlays(
     for method, of_method in results.items():
         of_method.table(table.assign(method=method), "patches.csv", "the patches that are shown")
     return panels
+
+
+def save_nuclei(
+    run: Run,
+    model: "Model",
+    explained: Iterable["ExplainedPatches"],
+    *,
+    count: int = 3,
+    colormap: str = "jet",
+    opacity: float = 0.4,
+) -> list[Figure]:
+    """Save what each nucleus of some patches adds to the prediction, beside the heat maps.
+
+    Parameters
+    ----------
+    run : Run
+    model : Model
+        The network that is explained.
+    explained : iterable of ExplainedPatches
+        Of correctly classified patches, the first are shown.
+    count : int
+        Number of patches per class.
+    colormap, opacity : str, float
+        As in `save_overlays`.
+
+    Returns
+    -------
+    list of Figure, one per class; none where the patches have no nuclei masks
+    """
+    from utils.heatmaps import removal_effects
+
+    drawn = []
+    for group in explained:
+        shown = group.patches.select(slice(count))
+        if group.outcome != "correct" or shown.nuclei is None or not shown.nuclei.any():
+            continue
+        effects = run.once(removal_effects, model, shown)
+        overlays = {
+            method: figures.overlay(shown.images, maps[:count], colormap=colormap, opacity=opacity)
+            for method, maps in group.maps.items()
+        }
+        titles = [f"{group.class_name}, p(tumor) = {p:.2f}" for p in group.probability[:count]]
+        title = f"{model.title}: what nuclei of {group.class_name} patches add"
+        drawn.append(figures.nuclei_patchwork(shown, overlays, effects, titles, title=title))
+        alt = f"{group.class_name} patches, heat maps and the effect of removing each nucleus"
+        about = {"network": "finetuned", "class": group.class_name}
+        run.main.figure(drawn[-1], f"nuclei_{group.class_name}.jpg", alt, **about)
+    return drawn
 
 
 def _cards(group: "ExplainedPatches") -> pd.DataFrame:

@@ -26,4 +26,5 @@ from utils.results.figures.heatmaps import (
     overlay_card,
     prediction_curves,
 )
+from utils.results.figures.nuclei import nuclei_effects, nuclei_patchwork
 from utils.results.figures.style import title_of, use_style
