@@ -1,6 +1,10 @@
-"""How fast are Grad-CAM and Grad-CAM++, against a plain forward pass, tf-keras-vis and Xplique?
+"""How fast are heat maps, against a plain forward pass, tf-keras-vis and Xplique?
 
-    python benchmarks/bench_gradcam.py [--backbone inceptionv3] [--parts speed,memory]
+    python benchmarks/bench_gradcam.py [--backbone inceptionv3] [--parts speed,input,nuclei,memory]
+
+``speed``: Grad-CAM and Grad-CAM++, and what placing them costs; ``input``: SmoothGrad and
+integrated gradients; ``nuclei``: seconds per patch to fill nuclei, to predict without each, and for
+Sharp-LIME.
 
 All explain the same patches at 299 px with the same finetuned network, one after the other in one
 process; nothing else should run beside. tf-keras-vis comes with requirements-dev.txt. Xplique 2.0.2
@@ -27,7 +31,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from utils.heatmaps import DeadMaps, explain, stream
+from utils import heatmaps
+from utils.heatmaps import DeadMaps, StretchedMaps, explain, stream
+from utils.heatmaps.nuclei import without
 from utils.networks import choose_backbone, load_finetunings
 from utils.patches import load_sample
 from utils.results import Results
@@ -38,7 +44,7 @@ METHODS = ("gradcam", "gradcam++")
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def measured(contestants, count, repeats=5):
+def measured(contestants, count, reference="utils.heatmaps, both maps", repeats=5):
     """Seconds of the first run and patches per second of later ones, which take turns (median)."""
     times = {name: [] for name in contestants}
     for _ in tqdm(range(repeats + 1), desc="rates", unit="turn"):
@@ -53,7 +59,7 @@ def measured(contestants, count, repeats=5):
             "patches_per_second": [count / np.median(seconds[1:]) for seconds in times.values()],
         }
     )
-    rate = table.set_index("what").loc["utils.heatmaps, both maps", "patches_per_second"]
+    rate = table.set_index("what").loc[reference, "patches_per_second"]
     return table.assign(utils_heatmaps_by_this=rate / table["patches_per_second"])
 
 
@@ -61,8 +67,8 @@ def forward(model, images):
     return lambda: model.predict(images, batch_size=BATCH)
 
 
-def ours(model, images, methods):
-    return lambda: explain(model, images, methods=methods, batch_size=BATCH)
+def ours(model, images, methods, **options):
+    return lambda: explain(model, images, methods=methods, batch_size=BATCH, **options)
 
 
 def _logits(model):
@@ -109,6 +115,7 @@ def speed(model, images):
     contestants = {
         "plain forward pass": forward(model, images),
         "utils.heatmaps, both maps": ours(model, images, METHODS),
+        "utils.heatmaps, both maps, stretched": ours(model, images, METHODS, placement="stretched"),
     }
 
     def one_pass_per_method():
@@ -122,6 +129,77 @@ def speed(model, images):
         except ImportError as error:
             print(f"{name} is not timed: {error}")
     return measured(contestants, len(images))
+
+
+def smooth_gradients(model, images):
+    from tf_keras_vis.saliency import Saliency
+
+    visualiser = Saliency(_logits(model), clone=False)
+
+    def run():
+        for start in range(0, len(images), BATCH):
+            visualiser(
+                lambda output: output[:, 0],
+                model.preprocess(images[start : start + BATCH]),
+                smooth_samples=heatmaps.METHODS["smoothgrad"].passes,
+                smooth_noise=0.15,
+            )
+
+    return run
+
+
+def integrated_gradients(model, images):
+    from xplique.attributions import IntegratedGradients
+
+    steps = heatmaps.METHODS["integrated"].passes
+    explainer = IntegratedGradients(_logits(model), steps=steps, batch_size=BATCH)
+    ones = np.ones((len(images), 1), np.float32)
+    return lambda: explainer(model.preprocess(images), ones)
+
+
+def input_methods(model, images):
+    tables = []
+    for method, name, peer in (
+        ("smoothgrad", "tf-keras-vis", smooth_gradients),
+        ("integrated", "Xplique", integrated_gradients),
+    ):
+        reference = f"utils.heatmaps, {method}"
+        contestants = {
+            "forward and backward pass, once": ours(model, images, ["gradient"]),
+            reference: ours(model, images, [method]),
+        }
+        try:
+            contestants[f"{name}, {method}"] = peer(model, images)
+        except ImportError as error:
+            print(f"{name} is not timed: {error}")
+        tables.append(measured(contestants, len(images), reference, repeats=2))
+    return pd.concat(tables, ignore_index=True)
+
+
+def nuclei(model, count=4, samples=200):
+    """Seconds per patch of about 40 nuclei, each part by itself."""
+    patches = load_sample(patch_size=224, stride=50, tumor_share=0.01)
+    numbers = [len(np.unique(nuclei)) - 1 for nuclei in patches.nuclei]
+    patches = patches.select(np.argsort(np.abs(np.array(numbers) - 40), kind="stable")[:count])
+    numbers = [np.unique(nuclei)[1:] for nuclei in patches.nuclei]
+    begun = time.perf_counter()
+    variants = [
+        np.stack([image, *(without(image, nuclei, [number]) for number in chosen)])
+        for image, nuclei, chosen in zip(patches.images, patches.nuclei, numbers, strict=True)
+    ]
+    seconds = {"fill each nucleus": time.perf_counter() - begun}
+    model.log_odds(variants[0])
+    begun = time.perf_counter()
+    for images in variants:
+        model.log_odds(images)
+    seconds["predict without each"] = time.perf_counter() - begun
+    begun = time.perf_counter()
+    heatmaps.sharp_lime(model, patches, samples=samples)
+    seconds[f"Sharp-LIME, {samples} subsets"] = time.perf_counter() - begun
+    per_patch = {name: value / count for name, value in seconds.items()}
+    return pd.DataFrame({"what": per_patch.keys(), "seconds_per_patch": per_patch.values()}).assign(
+        nuclei_per_patch=np.mean([len(chosen) for chosen in numbers])
+    )
 
 
 def peak_megabytes():
@@ -148,13 +226,14 @@ def main():
     parser.add_argument("--backbone", default="auto")
     parser.add_argument("--patches", type=int, default=64)
     parser.add_argument("--streamed", type=int, default=10_000)
-    parser.add_argument("--parts", default="speed,memory")
+    parser.add_argument("--parts", default="speed,input,nuclei,memory")
     parser.add_argument("--in-process", action="store_true", help="used by the script itself")
     arguments = parser.parse_args()
     parts = arguments.parts.split(",")
-    if not set(parts) <= {"speed", "memory"}:
-        parser.error(f"--parts is {arguments.parts}; expected speed, memory or both")
-    warnings.simplefilter("ignore", DeadMaps)
+    if not set(parts) <= {"speed", "input", "nuclei", "memory"}:
+        parser.error(f"--parts is {arguments.parts}; expected some of speed,input,nuclei,memory")
+    for category in (DeadMaps, StretchedMaps):
+        warnings.simplefilter("ignore", category)
     model = load_finetunings(choose_backbone(arguments.backbone))[0].model
     images = load_sample(patch_size=SIZE, stride=38).images[: arguments.patches]
     if arguments.in_process:
@@ -162,10 +241,16 @@ def main():
         return
     results = Results(RESULTS, model.backbone.name)
     print(f"{model.title}: {len(images)} patches of {SIZE} px, {model.backbone.cam_layer}")
-    if "speed" in parts:
-        table = speed(model, images)
-        print(table.round(2).to_string(index=False))
-        results.table(table, "gradcam_speed.csv")
+    measures = {
+        "speed": (lambda: speed(model, images), "gradcam_speed.csv"),
+        "input": (lambda: input_methods(model, images[:8]), "input_methods_speed.csv"),
+        "nuclei": (lambda: nuclei(model), "nuclei_speed.csv"),
+    }
+    for name, (measure, file) in measures.items():
+        if name in parts:
+            table = measure()
+            print(table.round(2).to_string(index=False))
+            results.table(table, file)
     if "memory" in parts:
         # A process of its own, whose peak is not that of the peers.
         command = [sys.executable, __file__, "--in-process", "--backbone", model.backbone.name]

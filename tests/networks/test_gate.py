@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from utils.networks import evaluate, gate
-from utils.networks.gate import calibration, colour_features, head_baselines, passed
+from utils.networks.gate import calibration, changes, colour_features, head_baselines, passed
 
 
 def test_measures_are_those_of_scikit_learn(colored_patches):
@@ -91,3 +92,16 @@ def test_calibration_of_a_calibrated_classifier(colored_patches):
     assert first["patches"] == in_first.sum()
     assert first["predicted"] == pytest.approx(probability[in_first].mean())
     assert first["observed"] == pytest.approx(colored_patches.labels[in_first].mean())
+
+
+def test_changes_are_relative(tiny_model, tiny_classifier):
+    finetuned = tiny_classifier.copy()
+    for name, share in (("stem", 0.1), ("deep", 0.3)):
+        kernel = finetuned.network.get_layer(name).kernel
+        kernel.assign(kernel * (1 + share))
+    moved = changes(tiny_model, finetuned)
+    assert moved["kernels"] == pytest.approx(0.2, abs=1e-6)  # median of two
+    head = finetuned.network.get_layer("tumor")
+    drawn = [np.std(keras.initializers.GlorotUniform(seed)((6, 1))) ** 2 for seed in range(2000)]
+    deviation = np.sqrt(6 / 5 * np.mean(drawn))  # 6 values about their own mean
+    assert moved["head"] == pytest.approx(np.std(head.kernel) / deviation, 0.05)

@@ -12,8 +12,8 @@ import pandas as pd
 from utils.networks.backbones import BACKBONES, choose_backbone, get_backbone
 from utils.networks.finetuned import finetuned_models, load_finetunings
 from utils.networks.finetuning import finetune
-from utils.networks.gate import gate, passed
-from utils.networks.weights import MODELS, finetuned_paths
+from utils.networks.gate import changes, gate, passed
+from utils.networks.weights import MODELS, finetuned_paths, load_finetuned, load_model
 from utils.patches import load_patches
 
 
@@ -75,7 +75,14 @@ def _info(arguments: argparse.Namespace) -> None:
     if not manifests:
         sys.exit(f"{arguments.out} has no finetuned network: make one with the command finetune.")
     for path in manifests:
-        _show(json.loads(path.read_text()))
+        manifest = json.loads(path.read_text())
+        _show(manifest)
+        backbone = get_backbone(manifest["backbone"])
+        moved = changes(load_model("pretrained", backbone), load_finetuned(backbone, path))
+        print(
+            f"The head's kernel has {moved['head']:.2f} of a random draw's deviation; finetuning "
+            f"moved the convolutions' kernels by {moved['kernels']:.1%} (median)."
+        )
 
 
 def _show(manifest: Mapping) -> None:

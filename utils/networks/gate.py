@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Mapping
 
+import keras
 import numpy as np
 import pandas as pd
 from sklearn.calibration import calibration_curve
@@ -137,6 +138,30 @@ def gate(
         for condition, value, relation, limit in conditions
     ]
     return pd.DataFrame(rows).astype({"value": object, "passed": object})
+
+
+def changes(pretrained: Model, finetuned: Model) -> dict[str, float]:
+    """Measure how far finetuning moved a network with one Dense head.
+
+    Returns
+    -------
+    dict of float
+        ``head``: standard deviation of the head's kernel, as a share of a random draw's (Glorot and
+        Bengio 2010); ``kernels``: median over convolutions of the change's norm, as a share of the
+        kernel's norm before.
+    """
+    *_, head = (x for x in finetuned.network.layers if isinstance(x, keras.layers.Dense))
+    drawn = np.sqrt(2 / sum(head.kernel.shape))
+    kernels = (  # by position: Keras numbers layers through the whole process
+        [np.array(x.kernel) for x in model.network.layers if isinstance(x, keras.layers.Conv2D)]
+        for model in (pretrained, finetuned)
+    )
+    moved = [
+        np.linalg.norm(after - before) / np.linalg.norm(before)
+        for before, after in zip(*kernels, strict=True)
+        if before.any()
+    ]
+    return {"head": float(np.std(head.kernel) / drawn), "kernels": float(np.median(moved))}
 
 
 def passed(table: pd.DataFrame) -> bool:
