@@ -127,6 +127,12 @@ def test_maps_rank_nuclei_as_removals_do(linear_classifier, patches):
     assert len(rank_agreement(maps, patches, effects.iloc[:4])) == 0
 
 
-def test_patches_without_masks_are_refused(linear_classifier, patches):
+def test_unusable_masks_are_refused(linear_classifier, patches):
+    covered = replace(patches, nuclei=np.ones_like(patches.nuclei))
+    for effects in (removal_effects, type_effects, sharp_lime):
+        with pytest.raises(ValueError, match=r"patches \[0, 1\] are covered by nuclei"):
+            effects(linear_classifier, covered)
+    with pytest.raises(ValueError, match="nuclei have the shape .*one value per pixel"):
+        replace(patches, nuclei=patches.nuclei[:, :40])
     with pytest.raises(ValueError, match="no masks of nuclei"):
         removal_effects(linear_classifier, replace(patches, masks=None, nuclei=None))

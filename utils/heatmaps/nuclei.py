@@ -5,7 +5,7 @@ there is no nucleus tells what filling does by itself.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -76,6 +76,19 @@ def moved_elsewhere(
     return without(image, around, [1])
 
 
+def _patches_with_nuclei(
+    patches: PatchSet, table: pd.DataFrame, description: str
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, pd.DataFrame]]:
+    """Yield number, image, numbers of nuclei and rows of each patch that has nuclei."""
+    if covered := np.flatnonzero((patches.nuclei > 0).all(axis=(1, 2))).tolist():
+        raise ValueError(
+            f"patches {covered} are covered by nuclei: there is no tissue to fill them from; take "
+            "larger patches or leave these out."
+        )
+    for index, rows in progress_bar(table.groupby("patch"), desc=description, unit="patch"):
+        yield index, np.asarray(patches.images[index]), patches.nuclei[index], rows
+
+
 def removal_effects(model: Model, patches: PatchSet, *, seed: int = 0) -> pd.DataFrame:
     """Remove each nucleus alone, and the same shape where there is no nucleus.
 
@@ -97,10 +110,8 @@ def removal_effects(model: Model, patches: PatchSet, *, seed: int = 0) -> pd.Dat
     """
     table = nuclei_table(patches)
     changes, controls = [], []
-    for index, numbers in progress_bar(
-        table.groupby("patch")["nucleus"], desc="remove nuclei", unit="patch"
-    ):
-        image, nuclei = np.asarray(patches.images[index]), patches.nuclei[index]
+    for index, image, nuclei, rows in _patches_with_nuclei(patches, table, "remove nuclei"):
+        numbers = rows["nucleus"]
         generator = np.random.default_rng([seed, index])
         elsewhere = [moved_elsewhere(image, nuclei, number, generator) for number in numbers]
         placed = [variant for variant in elsewhere if variant is not None]
@@ -129,10 +140,9 @@ def type_effects(model: Model, patches: PatchSet) -> pd.DataFrame:
         these minus those without any nucleus.
     """
     rows = []
-    by_patch = nuclei_table(patches).groupby("patch")
-    for index, table in progress_bar(by_patch, desc="remove types of nuclei", unit="patch"):
-        image, nuclei = np.asarray(patches.images[index]), patches.nuclei[index]
-        numbers = {name: rows["nucleus"].tolist() for name, rows in table.groupby("type")}
+    everything = nuclei_table(patches)
+    for index, image, nuclei, table in _patches_with_nuclei(patches, everything, "remove types"):
+        numbers = {name: one["nucleus"].tolist() for name, one in table.groupby("type")}
         everyone = table["nucleus"].tolist()
         variants = [image, without(image, nuclei, everyone)]
         for chosen in numbers.values():
@@ -164,9 +174,10 @@ def sharp_lime(
         ``patch``, ``nucleus`` and ``weight``: change of the log-odds of tumor by its presence.
     """
     tables = []
-    by_patch = nuclei_table(patches).groupby("patch")["nucleus"]
-    for index, numbers in progress_bar(by_patch, desc="Sharp-LIME", unit="patch"):
-        image, nuclei = np.asarray(patches.images[index]), patches.nuclei[index]
+    for index, image, nuclei, rows in _patches_with_nuclei(
+        patches, nuclei_table(patches), "Sharp-LIME"
+    ):
+        numbers = rows["nucleus"]
         generator = np.random.default_rng([seed, index])
         present = generator.integers(0, 2, (samples, len(numbers))).astype(bool)
         present[0] = True

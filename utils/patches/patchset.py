@@ -38,6 +38,13 @@ class PatchSet:
     def __post_init__(self):
         object.__setattr__(self, "origin", self.origin or self.name)
         object.__setattr__(self, "images", lazy(self.images))
+        for name in ("masks", "nuclei"):
+            array = getattr(self, name)
+            if array is not None and array.shape != self.images.shape[:3]:
+                raise ValueError(
+                    f"{name} have the shape {array.shape}, images {self.images.shape}; expected "
+                    "one value per pixel."
+                )
 
     def __len__(self) -> int:
         return len(self.images)

@@ -22,6 +22,12 @@ def test_overlay(images):
         overlay(images, maps, colormap="rainbow")
     with pytest.raises(ValueError, match="they differ"):
         overlay(images, maps[:2])
+    for value in (-0.5, np.nan, 1.5):
+        with pytest.raises(ValueError, match=r"expected finite values in \[0, 1\] for jet"):
+            overlay(images, np.where(maps > 0, np.float32(value), maps))
+    signed = overlay(images, np.where(maps > 0, maps, -maps - 1), colormap="PuOr_r", opacity=1.0)
+    assert signed[0, 0, 0, 0] > signed[0, 0, 0, 2]  # orange for, purple against
+    assert signed[0, 15, 0, 0] < signed[0, 15, 0, 2]
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet, to_uint8
+from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 from utils.results.figures import style
 
-_COLORMAPS = {"jet": cv2.COLORMAP_JET, "cividis": cv2.COLORMAP_CIVIDIS}
+_COLORMAPS = {"jet": (0, 1), "cividis": (0, 1), "PuOr_r": (-1, 1)}  # and the range of the maps
 _CARD = (3.2, 2.7)  # inches
 CARD_INSET = (0.025, 0.14, 0.7, 0.7 * 3.2 / 2.7)  # left, top, width, height, as shares of a card
 
@@ -19,21 +20,33 @@ CARD_INSET = (0.025, 0.14, 0.7, 0.7 * 3.2 / 2.7)  # left, top, width, height, as
 def overlay(
     images: np.ndarray, maps: np.ndarray, *, colormap: str = "jet", opacity: float = 0.4
 ) -> np.ndarray:
-    """Overlay heat maps, ``(N, H, W)`` in [0, 1], on patches, ``(N, H, W, 3)`` uint8.
+    """Overlay heat maps, ``(N, H, W)``, on patches, ``(N, H, W, 3)`` uint8.
 
-    The paper's colormap is ``jet``; the colour-blind can read ``cividis``.
+    The paper's colormap is ``jet``, the colour-blind can read ``cividis``, both for maps in [0, 1];
+    ``PuOr_r`` is for signed maps in [-1, 1].
     """
-    if colormap not in _COLORMAPS:
-        raise ValueError(f"colormap is {colormap!r}; expected one of {', '.join(_COLORMAPS)}.")
+    scale = _scale(colormap)
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity}; expected a number in [0, 1].")
     if maps.shape != images.shape[:3]:
         raise ValueError(f"maps have the shape {maps.shape}, images {images.shape}: they differ.")
+    low, high = scale.get_clim()
+    if not np.isfinite(maps).all() or maps.min() < low or maps.max() > high:
+        raise ValueError(
+            f"maps lie in [{maps.min():g}, {maps.max():g}]; expected finite values in "
+            f"[{low:g}, {high:g}] for {colormap}. For signed maps take PuOr_r."
+        )
     overlays = []
     for image, heat in zip(images, maps, strict=True):
-        colors = cv2.applyColorMap(to_uint8(heat), _COLORMAPS[colormap])[..., ::-1]
+        colors = scale.to_rgba(heat, bytes=True)[..., :3]
         overlays.append(cv2.addWeighted(colors, opacity, image, 1 - opacity, 0))
     return np.stack(overlays)
+
+
+def _scale(colormap: str) -> ScalarMappable:
+    if colormap not in _COLORMAPS:
+        raise ValueError(f"colormap is {colormap!r}; expected one of {', '.join(_COLORMAPS)}.")
+    return ScalarMappable(Normalize(*_COLORMAPS[colormap]), colormap)
 
 
 def outline_neoplastic(patches: PatchSet) -> np.ndarray | None:
@@ -78,7 +91,7 @@ def explanations(
         for axes, (name, pictures) in zip(others, columns.items(), strict=True):
             style.show_image(axes, pictures[index], name)
     options = {"shrink": min(1, 2 / rows), "label": "evidence, share of the map's maximum"}
-    figure.colorbar(ScalarMappable(cmap=colormap), ax=grid, pad=0.02, **options)
+    figure.colorbar(_scale(colormap), ax=grid, pad=0.02, **options)
     return figure
 
 
@@ -93,7 +106,7 @@ def overlay_card(picture: np.ndarray, title: str, *, colormap: str = "jet") -> F
     axes = figure.add_axes((left, bottom, width, height), **style.BARE)
     style.show_image(axes, picture, title, fontsize=9, loc="left")
     place = (left + width + 0.03, bottom + 0.05 * height, 0.03, 0.9 * height)
-    scale = figure.colorbar(ScalarMappable(cmap=colormap), cax=figure.add_axes(place))
+    scale = figure.colorbar(_scale(colormap), cax=figure.add_axes(place))
     scale.set_label("share of the maximum", fontsize=8)
     scale.ax.tick_params(labelsize=8)
     return figure
