@@ -99,7 +99,7 @@ _METHODS = (
         "gradcam++", "Grad-CAM++", _gradcam_pp, {"color": "#d55e00", "marker": "^"}, signed=False
     ),
     Method("layercam", "LayerCAM", _layercam, {"color": "#009e73", "marker": "D"}, signed=False),
-    Method("hirescam", "HiResCAM", _hirescam, {"color": "#56b4e9", "marker": "s"}),
+    Method("hirescam", "HiResCAM", _hirescam, {"color": "#000000", "marker": "s"}),
     Method(
         "gradient", "gradient", _largest, {"color": "#cc79a7", "marker": "v"}, "input", signed=False
     ),

@@ -16,10 +16,10 @@ from utils.results.figures import style
 
 TYPE_COLORS = {"connective": "#009e73", "inflammatory": "#0072b2", "neoplastic": "#d55e00"}
 _CHANGES = "PuOr_r"  # purple: against tumor, orange: for it
-_EFFECTS = {
-    "necessity": {"color": "#000000", "marker": "o"},
-    "sufficiency": {"color": "#7f7f7f", "marker": "s"},
-}
+# How the measures are called in the legends, and their looks.
+_SINGLE = {"change": "the nucleus", "control": "its shape, elsewhere"}
+_TOGETHER = {"necessity": "necessity: type removed", "sufficiency": "sufficiency: type alone"}
+_LOOKS = ({"color": "#000000", "marker": "o"}, {"color": "#7f7f7f", "marker": "x"})
 
 
 def outline_nuclei(
@@ -58,10 +58,8 @@ def nuclei_patchwork(
     scale = ScalarMappable(Normalize(-limit, limit), _CHANGES)
     typed = [matplotlib.colors.to_rgb(TYPE_COLORS.get(t, "#000000")) for t in effects["type"]]
     columns = {style.title_of(method): pictures for method, pictures in overlays.items()}
-    columns["change without it"] = outline_nuclei(
-        patches, effects, scale.to_rgba(effects["change"])
-    )
-    columns["type of nucleus"] = outline_nuclei(patches, effects, typed)
+    columns["what each adds"] = outline_nuclei(patches, effects, scale.to_rgba(effects["change"]))
+    columns["its type"] = outline_nuclei(patches, effects, typed)
     rows, count = len(patches), 1 + len(columns)
     size = 1.8 * count + 1, 1.9 * rows + 0.8
     figure, grid = style.panels(rows, count, size, title, subplot_kw=style.BARE)
@@ -104,24 +102,20 @@ def nuclei_effects(
     types = [name for name in TYPE_COLORS if name in set(effects["type"])]
     counts = effects["type"].value_counts()
     dots = {"linestyle": "none", "markersize": 6}
-    values = by_type.set_index(["measure", "type"])
     generator = np.random.default_rng(0)
     for place, name in enumerate(types):
         changes = effects.loc[effects["type"] == name, "change"]
         x = place + generator.uniform(-0.25, 0.25, len(changes))
         single.plot(x, changes, ".", color=TYPE_COLORS[name], markersize=3, alpha=0.4)
-    looks = {
-        "change": {"color": "#000000", "marker": "o"},
-        "control": {"color": "#7f7f7f", "marker": "x"},
-    }
-    style.draw_intervals(single, values, looks, types, 0.1, **dots)
+    for axes, table, names in ((single, by_type, _SINGLE), (whole, together, _TOGETHER)):
+        values = table.replace({"measure": names}).set_index(["measure", "type"])
+        looks = dict(zip(names.values(), _LOOKS, strict=True))
+        style.draw_intervals(axes, values, looks, types, 0.1, **dots)
     single.set(title="one nucleus removed", ylabel="log-odds of tumor that it adds")
     # Single nuclei may reach much further than their means.
     reach = effects["change"].abs().quantile(0.98)
-    single.set_ylim(-1.1 * reach, 1.1 * reach)
-    style.draw_intervals(
-        whole, together.set_index(["measure", "type"]), _EFFECTS, types, 0.1, **dots
-    )
+    single.set_ylim(-1.1 * reach, 1.6 * reach)  # with space for the legend
+    whole.margins(y=0.35)
     whole.set(title="all nuclei of a type", ylabel="log-odds of tumor that they add")
     for axes in (single, whole):
         style.set_ticks(axes, [f"{name}\n{counts[name]}" for name in types], rotation=0)
