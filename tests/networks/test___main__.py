@@ -47,7 +47,7 @@ def test_patches_are_finetuned_tested_and_described(
     assert "epochs 2" in errors and "colours" in errors and errors.count("grey patch") == 2
     code, printed, _ = call("info", "--out", out)
     assert code == 0 and printed.count("finetuned Tiny, fold") == 2
-    assert printed.count("of a random draw's deviation") == 2
+    assert printed.count("times a random draw's deviation") == 2
 
     weights, manifest = finetuned_paths(backbone, out)
     code, printed, _ = call("gate", *about, "--checkpoint", weights)

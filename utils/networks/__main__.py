@@ -80,7 +80,7 @@ def _info(arguments: argparse.Namespace) -> None:
         backbone = get_backbone(manifest["backbone"])
         moved = changes(load_model("pretrained", backbone), load_finetuned(backbone, path))
         print(
-            f"The head's kernel has {moved['head']:.2f} of a random draw's deviation; finetuning "
+            f"The head's kernel has {moved['head']:.2f} times a random draw's deviation; finetuning "
             f"moved the convolutions' kernels by {moved['kernels']:.1%} (median)."
         )
 
