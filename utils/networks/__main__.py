@@ -80,8 +80,8 @@ def _info(arguments: argparse.Namespace) -> None:
         backbone = get_backbone(manifest["backbone"])
         moved = changes(load_model("pretrained", backbone), load_finetuned(backbone, path))
         print(
-            f"The head's kernel has {moved['head']:.2f} times a random draw's deviation; finetuning "
-            f"moved the convolutions' kernels by {moved['kernels']:.1%} (median)."
+            f"The head's kernel has {moved['head']:.2f} times a random draw's deviation; "
+            f"finetuning moved the convolutions' kernels by {moved['kernels']:.1%} (median)."
         )
 
 
