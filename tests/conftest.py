@@ -1,6 +1,8 @@
 """A tiny backbone, so that most tests take a second, and real networks where they matter."""
 
 import os
+import runpy
+import sys
 
 import keras
 import numpy as np
@@ -197,3 +199,19 @@ def averaging_models() -> dict[str, Model]:
         network = averaging(BACKBONES[name].build())
         models[name] = Model(network, BACKBONES[name], "random", "test", "")
     return models
+
+
+@pytest.fixture
+def call_module(monkeypatch, capsys):
+    """Run a module as ``python -m`` does; return exit code, output and errors."""
+
+    def call(module, *arguments):
+        monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_module(module, run_name="__main__")
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return call

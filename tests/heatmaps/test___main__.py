@@ -1,5 +1,4 @@
-import runpy
-import sys
+from functools import partial
 
 import cv2
 import numpy as np
@@ -9,19 +8,8 @@ from utils.networks import BACKBONES
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command as ``python -m utils.heatmaps`` does; return the exit code and the output."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["utils.heatmaps", *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_module("utils.heatmaps", run_name="__main__")
-        except SystemExit as error:
-            code = error.code
-        return code, capsys.readouterr().out
-
-    return call
+def call(call_module):
+    return partial(call_module, "utils.heatmaps")
 
 
 def test_an_image_is_explained(tiny_classifier, images, tmp_path, monkeypatch, call):
@@ -30,7 +18,7 @@ def test_an_image_is_explained(tiny_classifier, images, tmp_path, monkeypatch, c
     tiny_classifier.network.save(weights)
     cv2.imwrite(str(picture), images[0][..., ::-1])
     options = ("--weights", weights, "--backbone", "tiny")
-    code, said = call(picture, *options, "--out", out)
+    code, said, _ = call(picture, *options, "--out", out)
     assert code == 0
     assert f"p(tumor) = {tiny_classifier.predict(images[:1])[0]:.3f}" in said
     assert np.ptp(cv2.imread(str(out))) > 0
@@ -42,6 +30,6 @@ def test_an_image_is_explained(tiny_classifier, images, tmp_path, monkeypatch, c
         ((picture, *options, "--out", tmp_path / "overlay.gif"), "ending in .png or .jpg"),
         ((picture, *options, "--out", out, "--layer", "mixed9"), "no layer 'mixed9'"),
     ):
-        code, _ = call(*arguments)
+        code, *_ = call(*arguments)
         assert words in code
     assert out.read_bytes() == before

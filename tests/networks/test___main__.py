@@ -1,6 +1,5 @@
-import runpy
-import sys
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import pytest
@@ -10,19 +9,8 @@ from utils.networks.weights import finetuned_paths
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command as ``python -m utils.networks`` does; return exit code, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["utils.networks", *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_module("utils.networks", run_name="__main__")
-        except SystemExit as error:
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return call
+def call(call_module):
+    return partial(call_module, "utils.networks")
 
 
 def test_patches_are_finetuned_tested_and_described(

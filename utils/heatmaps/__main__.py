@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils.heatmaps.maps import CHOICES, explain
 from utils.heatmaps.methods import METHODS
-from utils.networks import BACKBONES, choose_backbone, load_model
+from utils.networks import BACKBONES, WeightsUnavailable, choose_backbone, load_model
 from utils.patches.images import read_image
 from utils.results import Results, figures
 
@@ -49,7 +49,7 @@ def main() -> None:
         options = {"colormap": arguments.colormap, "title": title}
         figure = figures.explanations(images, overlays, panels, **options)
         Results(arguments.out.parent).figure(figure, arguments.out.name)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, WeightsUnavailable) as error:
         sys.exit(str(error))
     print(f"{arguments.image}: p(tumor) = {probability:.3f}; {arguments.out}")
 

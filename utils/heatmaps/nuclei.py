@@ -257,19 +257,21 @@ def nuclei_of_finetunings(
     Returns
     -------
     effects, types, agreement : DataFrame
-        Of `removal_effects`, `type_effects` and `rank_agreement`, averaged over the networks that
-        were asked about the same patch.
+        Tables of `removal_effects`, `type_effects` and `rank_agreement`, averaged over the networks
+        that were asked about the same patch.
     """
+    effects: dict[int, pd.DataFrame] = {}
 
     def removals(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
-        return once(removal_effects, one.model, unseen, seed=seed)
+        effects[id(one)] = once(removal_effects, one.model, unseen, seed=seed)
+        return effects[id(one)]
 
     def types(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
         return once(type_effects, one.model, unseen)
 
     def agreement(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
         maps = once(signed_maps, one.model, np.asarray(unseen.images), seed=seed)
-        return rank_agreement(maps, unseen, removals(one, unseen))
+        return rank_agreement(maps, unseen, effects[id(one)])
 
     return (
         average_seeds(pool(finetunings, patches, removals), ["change", "control"]),

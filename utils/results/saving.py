@@ -105,7 +105,7 @@ def save_overlays(
         }
         titles = [f"{name}, p(tumor) = {probability:.2f}" for probability in group.probability]
         options = {"outlines": figures.outline_neoplastic(group.patches), "colormap": colormap}
-        options["title"] = f"{title}: evidence for {name}\n{outcome} predictions, {status}"
+        options["title"] = f"{title}\nevidence for {name}, {outcome} predictions, {status}"
         panels.append(figures.explanations(images, overlays, titles, **options))
         tables.append(_cards(group))
         alt = f"{name} patches with {outcome} predictions beside their heat maps and nuclei"
