@@ -29,7 +29,7 @@ def parameters(backbone: str) -> dict[str, dict]:
     return {
         "visualize_channels_CNN": channels,
         "lucid_iv3": channels,
-        "gradcam_plus": {"PATCH_SIZE": 150, "PER_CLASS": 2, "MEASURED": 6, "CHECKED": 3},
+        "gradcam_plus": {"PATCH_SIZE": 150, "PER_CLASS": 2, "CHECKED": 3},
         "RCVs_analysis": {
             "PER_CLASS": 60,
             "FOLDS": 3,

@@ -96,7 +96,7 @@ def test_lucid(tmp_path, real_backbone, checkpoint, few):
 
 
 def test_gradcam(tmp_path, real_backbone, checkpoint):
-    options = {"PATCH_SIZE": 150, "PER_CLASS": 2, "MEASURED": 4, "CHECKED": 3}
+    options = {"PATCH_SIZE": 150, "PER_CLASS": 2, "CHECKED": 3}
     files = _run("gradcam_plus", tmp_path, real_backbone, checkpoint, COLORMAP="cividis", **options)
     for method in ("gradcam", "gradcamplus"):
         for name in ("tumor", "normal"):

@@ -12,6 +12,7 @@ from utils.statistics import (
     jackknife_error,
     mean_interval,
     permutation_p_value,
+    sign_flip_p,
     with_false_discovery_rate,
 )
 
@@ -94,3 +95,24 @@ def test_p_value_counts_the_value_itself():
 def test_false_discovery_rate_is_that_of_the_definition():
     table = with_false_discovery_rate(pd.DataFrame({"p_x": [0.01, 0.04, np.nan, 0.03]}), "p_x")
     np.testing.assert_allclose(table["q_x"], [0.03, 0.04, np.nan, 0.04])
+
+
+def test_sign_flips_are_counted_exactly():
+    differences = np.array([0.3, -0.1, 0.4, 0.2, 0.0, 0.5, 0.1])
+    flipped = [np.mean(signs * differences) for signs in product([1, -1], repeat=7)]
+    expected = np.mean(np.array(flipped) >= differences.mean() - 1e-12)
+    assert sign_flip_p(differences) == pytest.approx(expected)
+    assert sign_flip_p(np.ones(6)) == 1 / 64
+    with pytest.raises(ValueError, match="5 groups cannot reject anything"):
+        sign_flip_p(np.ones(5))
+
+
+@pytest.mark.parametrize("groups", [6, 9, 32])
+def test_sign_flips_hold_their_level(groups):
+    """Of skewed sizes, with noise of different strength, symmetric under the null."""
+    generator = np.random.default_rng(groups)
+    strength = generator.uniform(0.2, 3, groups)
+    runs = 400 if groups < 16 else 40  # 65,536 draws each
+    p_values = [sign_flip_p(strength * generator.normal(size=groups)) for _ in range(runs)]
+    rejected = np.mean(np.array(p_values) < 0.05)
+    assert rejected <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)

@@ -5,9 +5,11 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, permutation_test
 from sklearn.preprocessing import StandardScaler
 
+LEAST_GROUPS = 6  # with fewer, not even the same sign everywhere has p < 0.05 / 3
+RESAMPLES = 2**16  # of a test that is not exact
 SCALE_FLOOR = 0.1  # of the median standard deviation of a layer's channels
 
 
@@ -117,6 +119,21 @@ def mean_over_deviation(
         variance = group_sums(values**2, codes, counts) / count - mean**2
         deviation = np.sqrt(np.maximum(variance, 0))
     return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0)
+
+
+def sign_flip_p(differences: np.ndarray) -> float:
+    """One-sided p of paired differences of groups, (G,): how often flipped signs reach their mean.
+
+    Exact where all combinations of signs are fewer than `RESAMPLES`, else by as many draws.
+    """
+    if len(differences) < LEAST_GROUPS:
+        raise ValueError(
+            f"{len(differences)} groups cannot reject anything: expected at least {LEAST_GROUPS}."
+        )
+    options = {"permutation_type": "samples", "alternative": "greater", "rng": 0}
+    count = min(2 ** len(differences), RESAMPLES)
+    test = permutation_test((differences,), np.mean, n_resamples=count, **options)
+    return float(test.pvalue)
 
 
 def jackknife_error(left_out: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ import pytest
 from utils.claims import judge_c1, judge_c2, judge_c3, judge_randomisation
 from utils.claims.verdicts import early_and_deep
 from utils.concepts import regress
-from utils.heatmaps import MEASURES
+from utils.heatmaps import ORDERS
 from utils.optvis.complexity import complexity_by_layer
 
 
@@ -15,12 +15,12 @@ def test_randomisation_passes_only_what_is_less_alike_than_other_patches():
     noise = np.random.default_rng(0).normal(0, 0.01, 12)
 
     def table(with_random, with_other):
-        parts = (("none", with_random), ("another patch", with_other))
+        stages = (("all", with_random), ("another patch", with_other))
         return pd.concat(
-            pd.DataFrame(
-                {"method": "m", "kept_up_to": name, "patch": patches, "group": groups}
-            ).assign(spearman=value + noise * (name == "none"))
-            for name, value in parts
+            pd.DataFrame({"method": "m", "stage": name, "patch": patches, "group": groups}).assign(
+                spearman=value + noise * (name == "all"), order=ORDERS[0]
+            )
+            for name, value in stages
         )
 
     judge = judge_randomisation
@@ -74,8 +74,34 @@ def test_all_claims_mean_the_same_by_early_and_deep():
     assert "lower after finetuning in 2 of the 2 deep layers" in said and "support C1:" in said
 
 
-def test_verdicts_speak_of_groups_whatever_these_are():
-    rows = [("gradcam", "late", m, "centre map", 0.5, 0.1, 0.0, 0.4, 0.3, 0.5) for m in MEASURES]
-    columns = ["method", "layer", "measure", "baseline", "mean", "baseline_mean", "baseline_dead"]
-    said = judge_c2(pd.DataFrame(rows, columns=[*columns, "difference", "low", "high"]))
-    assert "groups" in said and "block" not in said and "region" not in said
+def _differences(pretrained, shuffled):
+    """By group, from two rivals."""
+    rows = [
+        ("gradcam", "late", f"{rival} network", f"group {number}", 0.9, 0.9 - value, value)
+        for rival, values in (("pretrained", pretrained), ("shuffled", shuffled))
+        for number, value in enumerate(values)
+    ]
+    columns = ["method", "layer", "rival", "group", "auroc", "rival_auroc", "difference"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "outcome"),
+    [
+        ([0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1], "supported in one nest of one tumour"),
+        ([0.01, 0.02, 0.03, 0.01, 0.02, 0.03, 0.01], "refuted"),  # sure, but it does not matter
+        ([0.4, -0.2, 0.4, -0.2, 0.4, -0.2, 0.4], "undecided"),
+        ([0.1, 0.2, 0.3, 0.1, 0.2], "no verdict (5 groups with enough nuclei"),
+    ],
+)
+def test_judgement_of_c2(pretrained, outcome):
+    shuffled = np.linspace(0.3, 0.5, len(pretrained))
+    said = judge_c2(_differences(pretrained, shuffled), "late")
+    assert f"C2: {outcome}" in said
+    assert f"{np.sum(np.array(pretrained) < 0)} lost" in said
+    assert "block" not in said and "region" not in said
+
+
+def test_c2_needs_both_rivals():
+    table = _differences([0.1] * 7, [])
+    assert "C2: no verdict (no shuffled network)" in judge_c2(table, "late")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from utils.heatmaps import METHODS, explain
-from utils.heatmaps.maps import scaled
+from utils.heatmaps.maps import divide_by_peak
 from utils.heatmaps.methods import Method, coarse_maps
 from utils.heatmaps.placement import stretch
 from utils.networks import load_model
@@ -117,7 +117,7 @@ def test_agreement_with_tf_keras_vis(real_backbone, checkpoint, sample):
         )
 
     def fine(coarse):
-        return scaled(stretch(np.float32(coarse), tumor.shape[1:3]))
+        return divide_by_peak(stretch(np.float32(coarse), tumor.shape[1:3]))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of dead maps, and of stretched ones
@@ -147,7 +147,7 @@ def test_agreement_with_tf_keras_vis(real_backbone, checkpoint, sample):
 
 
 def _coarse(model, images, name):
-    arguments = (("late",), (METHODS[name],), "tumor", "signed")
+    arguments = (("late",), (METHODS[name],), "tumor")
     ((maps, logit),) = model.map(coarse_maps, *arguments, images=images)
     return maps["late"][name].numpy(), logit.numpy()
 

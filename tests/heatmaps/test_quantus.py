@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from utils.heatmaps import explain
-from utils.heatmaps.evaluation import energy_inside
+from utils.heatmaps.pointing import energy_inside
 from utils.heatmaps.quantus import for_quantus
 
 

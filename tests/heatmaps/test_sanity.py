@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 from utils import heatmaps
 from utils.claims import judge_randomisation
 from utils.heatmaps import METHODS, explain, sanity
+from utils.networks import Finetuning
 
 
 def _the_patch_itself(model, images):
@@ -19,9 +20,13 @@ def test_randomisation_tells_methods_that_ignore_the_network(tiny_classifier, an
     blind = heatmaps.cascading_randomisation(
         tiny_classifier, annotated_patches, _the_patch_itself, ["early", "late"]
     )
-    assert list(dict.fromkeys(blind["kept_up_to"])) == ["another patch", "late", "early", "none"]
-    own = blind[blind["kept_up_to"] == "none"]
-    np.testing.assert_allclose(own[["spearman", "ssim"]], 1)
+    references = ["all", "two random networks", "another patch"]
+    for order, stages in zip(heatmaps.ORDERS, (["late", "early"], ["early", "late"]), strict=True):
+        of_order = blind.loc[blind["order"] == order, "stage"]
+        assert list(dict.fromkeys(of_order)) == [*stages, *references]
+    random = blind[blind["stage"].isin(["all", "two random networks"])]
+    np.testing.assert_allclose(random[["spearman", "ssim"]], 1)
+    assert (random[["entropy", "dead"]] == 0).all(axis=None)
     assert "edges: FAILS" in judge_randomisation(blind)
     seeing = heatmaps.cascading_randomisation(
         tiny_classifier, annotated_patches, partial(explain, methods=METHODS), ["early", "late"]
@@ -32,8 +37,9 @@ def test_randomisation_tells_methods_that_ignore_the_network(tiny_classifier, an
         np.testing.assert_array_equal(old, new)
 
 
-def test_randomisation_goes_from_the_head_down(tiny_classifier, annotated_patches):
-    """What is kept up to a layer is the original; what is behind it is not."""
+def test_randomisation_goes_from_the_head_down_and_from_the_input_up(
+    tiny_classifier, annotated_patches
+):
     original = dict(enumerate(tiny_classifier.network.get_weights()))
     seen = []
 
@@ -43,9 +49,11 @@ def test_randomisation_goes_from_the_head_down(tiny_classifier, annotated_patche
 
     heatmaps.cascading_randomisation(tiny_classifier, annotated_patches, watch, ["early", "late"])
     # Weights 0, 1 are the stem's; 2, 3 those of the layer before "late"; 4, 5 the head's.
-    for stage, changed in zip(seen, (range(0), range(4, 6), range(2, 6), range(6)), strict=True):
-        different = [i for i in original if (stage[i] != original[i]).any()]
-        assert set(different) == set(changed)
+    changed = range(0), range(4, 6), range(2, 6), range(0, 2), range(0, 4), range(6), range(6)
+    for stage, indices in zip(seen, changed, strict=True):
+        assert {i for i in original if (stage[i] != original[i]).any()} == set(indices)
+    one, other = seen[-2:]
+    assert (one[0] != other[0]).any()  # two random networks
 
 
 def test_stability_turns_maps_back(tiny_classifier, annotated_patches):
@@ -66,7 +74,34 @@ def test_unrelated_maps_are_of_another_group():
 def test_similarity():
     generator = np.random.default_rng(0)
     one, other = generator.random((2, 16, 16))
-    rank, structure = sanity.similarity(one, one**3)
-    assert rank == pytest.approx(1) and structure < 1
+    rank, structure, _, dead = sanity.similarity(one, one**3)
+    assert rank == pytest.approx(1) and structure < 1 and dead == 0
     assert sanity.similarity(one, other)[0] == spearmanr(one.ravel(), other.ravel())[0]
-    assert np.isnan(sanity.similarity(one, np.zeros_like(one))).all()
+    *values, dead = sanity.similarity(one, np.zeros_like(one))
+    assert np.isnan(values).all() and dead == 1
+
+
+def test_entropy_falls_where_a_map_is_concentrated():
+    even = np.linspace(0, 1, 400).reshape(20, 20)  # every bin as full as another
+    bins = len(np.histogram_bin_edges(even, "fd")) - 1
+    assert sanity._histogram_entropy(even) == pytest.approx(np.log(max(bins, 10)), rel=1e-3)
+    assert sanity.similarity(even, even**8)[2] < -0.2
+
+
+def test_maps_of_two_seeds_are_compared_on_what_neither_has_seen(
+    tiny_classifier, annotated_patches
+):
+    def finetuning(*trained_on):
+        return Finetuning(tiny_classifier, {"trained_on": [*trained_on]})
+
+    def explain_by_number(model, images):
+        calls.append(len(images))
+        return {"edges": np.float32(images[..., 0]) / (255 * len(calls))}
+
+    calls = []
+    three = finetuning("a"), finetuning("a"), finetuning("b", "c")
+    table = heatmaps.repeatability(three, annotated_patches, explain_by_number)
+    assert calls == [3, 3] and table["patch"].tolist() == [2, 3, 4]
+    np.testing.assert_allclose(table["spearman"].astype(float), 1)
+    assert table["group"].tolist() == ["b", "b", "c"]
+    assert len(heatmaps.repeatability(three[1:], annotated_patches, explain_by_number)) == 0

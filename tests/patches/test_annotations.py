@@ -37,5 +37,16 @@ def test_polygons_of_a_file(tmp_path):
     assert [shape.bounds for shape in shapes] == [p.bounds for p in polygons] and types == [3, 1]
     columns["class_name"][0] = "unlabelled"
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "nuclei.parquet")
-    with pytest.raises(ValueError, match="nuclei.parquet .*'unlabelled'.*expected connective"):
+    with pytest.raises(ValueError, match="nuclei.parquet .*'unlabelled'.*connective.*name what"):
         read_polygons(tmp_path / "nuclei.parquet")
+
+
+def test_class_names_of_others_are_mapped(tmp_path):
+    box = shapely.box(0, 0, 2, 2).wkb
+    columns = {"geometry": [box] * 3, "class_name": ["Tumor", "Lymphocyte", "Mitosis"]}
+    path = tmp_path / "nuclei.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    assert read_polygons(path, {"mitosis": "neoplastic"})[1] == [3, 2, 3]
+    assert read_polygons(path, {"Mitosis": "connective", "Tumor": "inflammatory"})[1] == [2, 2, 1]
+    with pytest.raises(ValueError, match="types has the values .*'cancer'.*expected connective"):
+        read_polygons(path, {"Mitosis": "cancer"})

@@ -1,15 +1,16 @@
 """Where the evidence lies: heat maps, and their evaluation."""
 
 from utils.heatmaps.baselines import BASELINES, baseline_maps
-from utils.heatmaps.evaluation import (
-    MEASURES,
+from utils.heatmaps.comparison import (
+    IOUS,
+    Measured,
     annotated,
-    compare_with_baselines,
-    curve_areas,
-    insertion_deletion,
+    compare_with_rivals,
+    differences_from_rivals,
     measure_finetunings,
     measure_networks,
 )
+from utils.heatmaps.insertion import curve_areas, insertion_deletion, remove_and_impute
 from utils.heatmaps.maps import DeadMaps, explain, explain_by_outcome, explain_layers, stream
 from utils.heatmaps.methods import METHODS, ONE_PASS, Method
 from utils.heatmaps.nuclei import (
@@ -20,29 +21,40 @@ from utils.heatmaps.nuclei import (
     type_effects,
 )
 from utils.heatmaps.placement import StretchedMaps
+from utils.heatmaps.pointing import MEASURES
 from utils.heatmaps.sanity import (
+    ORDERS,
     OTHER_PATCH,
+    SIMILARITIES,
+    TWO_RANDOM,
     cascading_randomisation,
     check_patches,
+    repeatability,
     stability,
     stability_by_placement,
 )
 
 __all__ = [
     "BASELINES",
+    "IOUS",
     "MEASURES",
     "METHODS",
     "ONE_PASS",
+    "ORDERS",
     "OTHER_PATCH",
+    "SIMILARITIES",
+    "TWO_RANDOM",
     "DeadMaps",
+    "Measured",
     "Method",
     "StretchedMaps",
     "annotated",
     "baseline_maps",
     "cascading_randomisation",
     "check_patches",
-    "compare_with_baselines",
+    "compare_with_rivals",
     "curve_areas",
+    "differences_from_rivals",
     "explain",
     "explain_by_outcome",
     "explain_layers",
@@ -52,6 +64,8 @@ __all__ = [
     "nuclei_of_finetunings",
     "rank_agreement",
     "removal_effects",
+    "remove_and_impute",
+    "repeatability",
     "sharp_lime",
     "stability",
     "stability_by_placement",

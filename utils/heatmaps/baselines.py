@@ -5,7 +5,7 @@ from collections import namedtuple
 import cv2
 import numpy as np
 
-from utils.heatmaps.maps import scaled
+from utils.heatmaps.maps import divide_by_peak
 from utils.patches.images import haematoxylin
 
 Baseline = namedtuple("Baseline", ["title", "style"])  # of a baseline map in figures
@@ -13,7 +13,7 @@ BASELINES = {
     name: Baseline(f"{name} map", {"color": color, "marker": marker, "linestyle": line})
     for name, color, marker, line in (
         ("haematoxylin", "#56b4e9", "P", "--"),
-        ("centre", "#7f7f7f", "s", "-."),
+        ("centre", "#7f7f7f", "d", "-."),
         ("random", "#7f7f7f", "x", ":"),
         ("uniform", "#000000", "+", ":"),
     )
@@ -46,5 +46,5 @@ def baseline_maps(images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]
     maps = {"uniform": np.ones((count, height, width), np.float32)}
     for name, values in fields.items():
         values = np.float32(values)
-        maps[name] = scaled(values - values.min(axis=(1, 2), keepdims=True))
+        maps[name] = divide_by_peak(values - values.min(axis=(1, 2), keepdims=True))
     return maps

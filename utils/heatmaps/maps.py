@@ -1,7 +1,7 @@
 """Heat maps: which parts of a patch are evidence for a class."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from utils.heatmaps.placement import (
     all_turns,
     place,
     stretch,
+    turn_back,
     warn_of_stretch,
 )
 from utils.networks import Model, positions
@@ -65,8 +66,8 @@ def explain(
     layer : str, optional
         Analysis layer, by default the network's last sound one with spatial extent.
     **options
-        ``methods``, ``target``, ``modifier``, ``interpolation``, ``placement``, ``turns`` and
-        ``batch_size``, as in `stream`.
+        ``methods``, ``target``, ``modifier``, ``interpolation``, ``placement``, ``turns``,
+        ``scaled`` and ``batch_size``, as in `stream`.
 
     Returns
     -------
@@ -122,6 +123,7 @@ def stream(
     interpolation: str = "linear",
     placement: str = "centres",
     turns: bool = False,
+    scaled: bool = True,
     batch_size: int = 32,
 ) -> Iterator[HeatMapBatch]:
     """Compute heat maps batch by batch, for more patches than maps would fit in memory.
@@ -137,7 +139,7 @@ def stream(
         ``tumor`` to explain the log-odds of tumor, ``normal`` their negative.
     modifier : str
         Evidence that is kept: ``relu`` for, ``negate`` against the target, ``absolute`` both, or
-        ``signed`` both with their signs.
+        ``signed`` both with their signs (of methods that have any).
     interpolation : str
         ``linear``, ``cubic`` or ``nearest``.
     placement : str
@@ -146,13 +148,17 @@ def stream(
     turns : bool
         Whether maps are averaged over the patch's turns and mirror images (8, or 4 if it is not
         square).
+    scaled : bool
+        Whether each map is divided by its largest absolute value; maps of several patches can be
+        compared only where they are not.
     batch_size : int
         Number of patches per pass.
 
     Yields
     ------
     HeatMapBatch
-        ``maps`` by layer and method, float32 in [0, 1], and ``logit``, the log-odds of tumor.
+        ``maps`` by layer and method, float32, in [0, 1] if scaled, and ``logit``, the log-odds of
+        tumor.
     """
     choices = {"modifier": modifier, "interpolation": interpolation, "placement": placement}
     _check_options(methods, target=target, **choices)
@@ -162,16 +168,41 @@ def stream(
     if placement == "stretched":
         warn_of_stretch(located, size)
 
-    def refine(layer: str, method: str, coarse: tf.Tensor) -> np.ndarray:
-        heat = coarse.numpy()
+    def refine(layer: str, method: str, evidence: np.ndarray) -> np.ndarray:
+        heat = MODIFIERS[modifier](evidence)
         if METHODS[method].of == "input":
             return heat
         if placement == "stretched":
             return stretch(heat, size, interpolation)
         return place(heat, located[layer], size, interpolation)
 
-    arguments = tuple(layers), tuple(METHODS[name] for name in methods), target, modifier
+    arguments = tuple(layers), tuple(METHODS[name] for name in methods), target
     directions = all_turns(size) if turns else [(0, 1)]
+    for evidence, logit in _turned_passes(model, images, directions, batch_size, *arguments):
+        maps: dict[str, dict[str, np.ndarray]] = {}
+        for layer, method in product(layers, methods):
+            heat = np.mean(
+                [
+                    turn_back(refine(layer, method, coarse[layer][method].numpy()), *direction)
+                    for coarse, direction in zip(evidence, directions, strict=True)
+                ],
+                axis=0,
+                dtype=np.float32,
+            )
+            if modifier != "signed":
+                heat = np.maximum(heat, 0)  # cubic interpolation overshoots
+            maps.setdefault(layer, {})[method] = divide_by_peak(heat) if scaled else heat
+        yield HeatMapBatch(maps, logit)
+
+
+def _turned_passes(
+    model: Model,
+    images: np.ndarray,
+    directions: Sequence[tuple[int, int]],
+    batch_size: int,
+    *arguments: Hashable,
+) -> Iterator[tuple[list[dict], np.ndarray]]:
+    """Yield the coarse maps of a batch for each turn, and the logit of the first."""
     passes = [
         model.map(
             *(coarse_maps, *arguments),
@@ -182,18 +213,7 @@ def stream(
         for index, direction in enumerate(directions)
     ]
     for turned in zip(*passes, strict=True):
-        maps: dict[str, dict[str, np.ndarray]] = {}
-        for layer, method in product(layers, methods):
-            fine = [
-                np.rot90(refine(layer, method, coarse[layer][method])[:, :, ::mirror], -k, (1, 2))
-                for (k, mirror), (coarse, _) in zip(directions, turned, strict=True)
-            ]
-            heat = np.mean(fine, axis=0, dtype=np.float32)
-            # Cubic interpolation overshoots.
-            maps.setdefault(layer, {})[method] = scaled(
-                heat if modifier == "signed" else np.maximum(heat, 0)
-            )
-        yield HeatMapBatch(maps, turned[0][1].numpy())
+        yield [maps for maps, _ in turned], turned[0][1].numpy()
 
 
 def explain_by_outcome(
@@ -242,11 +262,11 @@ def _check_options(methods: Sequence[str], **options: str) -> None:
             known = ", ".join(CHOICES[name])
             raise ValueError(f"{name}: {value!r} is unknown; expected one of {known}.")
     for name in methods:
-        if options["modifier"] in ("negate", "signed") and not METHODS[name].signed:
+        if options["modifier"] == "negate" and not METHODS[name].signed:
             raise ValueError(f"{name} has no evidence against a target: explain the other target.")
 
 
-def scaled(maps: np.ndarray) -> np.ndarray:
+def divide_by_peak(maps: np.ndarray) -> np.ndarray:
     """Divide each map, ``(n, H, W)``, by its peak; maps of zeros stay as they are."""
     peaks = np.abs(maps).max(axis=(1, 2), keepdims=True)
     return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)

@@ -7,15 +7,16 @@ preprocessed patch and the gradient there, or its mean over several points near 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import tensorflow as tf
 
 from utils.networks import INPUT, Model
 
-MODIFIERS = {
-    "relu": tf.nn.relu,
-    "absolute": tf.abs,
-    "negate": lambda m: tf.nn.relu(-m),
-    "signed": tf.identity,
+MODIFIERS = {  # of evidence, before it is interpolated
+    "relu": lambda evidence: np.maximum(evidence, 0),
+    "absolute": np.abs,
+    "negate": lambda evidence: np.maximum(-evidence, 0),
+    "signed": lambda evidence: evidence,
 }
 SIGNS = {"tumor": 1.0, "normal": -1.0}  # of the log-odds of tumor that are explained
 
@@ -135,9 +136,9 @@ ONE_PASS = tuple(name for name, method in METHODS.items() if method.passes == 1)
 
 
 def coarse_maps(
-    model: Model, layers: Sequence[str], methods: Sequence[Method], target: str, modifier: str
+    model: Model, layers: Sequence[str], methods: Sequence[Method], target: str
 ) -> Callable:
-    """Make the function from a batch to maps of the layers' resolution, and to the logit."""
+    """Make the function from a batch to evidence at the layers' resolution, and to the logit."""
     at_input = [method for method in methods if method.of == "input"]
     alone = [INPUT] if any(method.passes == 1 for method in at_input) else []
 
@@ -156,21 +157,18 @@ def coarse_maps(
 
     def coarse(batch: tf.Tensor) -> tuple[dict[str, dict[str, tf.Tensor]], tf.Tensor]:
         activations, gradients, logit = forward_and_backward(batch)
-        modify = MODIFIERS[modifier]
         shared = {
-            method.name: modify(
-                method.formula(
-                    batch, gradients[INPUT] if method.passes == 1 else mean_gradient(method, batch)
-                )
+            method.name: method.formula(
+                batch, gradients[INPUT] if method.passes == 1 else mean_gradient(method, batch)
             )
             for method in at_input
         }
+        of_layer = [method for method in methods if method.of == "layer"]
         maps = {
-            layer: {
-                method.name: shared[method.name]
-                if method.of == "input"
-                else modify(method.formula(activations[layer], gradients[layer]))
-                for method in methods
+            layer: shared
+            | {
+                method.name: method.formula(activations[layer], gradients[layer])
+                for method in of_layer
             }
             for layer in layers
         }

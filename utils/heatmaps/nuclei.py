@@ -4,7 +4,6 @@ A nucleus is filled from the tissue around it (Bertalmio et al. 2001). The same 
 there is no nucleus tells what filling does by itself.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import cv2
@@ -15,8 +14,8 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
 from utils.heatmaps.baselines import baseline_maps
-from utils.heatmaps.maps import DeadMaps, Maps, explain
-from utils.heatmaps.methods import METHODS, ONE_PASS
+from utils.heatmaps.comparison import signed_maps
+from utils.heatmaps.maps import Maps
 from utils.networks import Finetuning, Model, average_seeds, pool
 from utils.patches import PatchSet
 from utils.patches.images import nuclei_table
@@ -89,7 +88,9 @@ def _patches_with_nuclei(
         yield index, np.asarray(patches.images[index]), patches.nuclei[index], rows
 
 
-def removal_effects(model: Model, patches: PatchSet, *, seed: int = 0) -> pd.DataFrame:
+def removal_effects(
+    model: Model, patches: PatchSet, *, controls: bool = True, seed: int = 0
+) -> pd.DataFrame:
     """Remove each nucleus alone, and the same shape where there is no nucleus.
 
     Parameters
@@ -98,30 +99,33 @@ def removal_effects(model: Model, patches: PatchSet, *, seed: int = 0) -> pd.Dat
         A classifier of tumor.
     patches : PatchSet
         Patches with masks and numbers of nuclei.
-    seed : int
-        Seed of the places without a nucleus.
+    controls, seed : bool and int
+        Whether shapes are filled where there is no nucleus, and the seed of these places.
 
     Returns
     -------
     DataFrame, one row per patch and nucleus
         The columns of `nuclei_table`, ``group``, ``change`` of the log-odds of tumor (before minus
         after: positive where the nucleus speaks for tumor), and ``control``, the change by filling
-        the same shape elsewhere, NaN where no such place was found.
+        the same shape elsewhere, NaN without such a place.
     """
     table = nuclei_table(patches)
-    changes, controls = [], []
+    changes, of_controls = [], []
     for index, image, nuclei, rows in _patches_with_nuclei(patches, table, "remove nuclei"):
         numbers = rows["nucleus"]
         generator = np.random.default_rng([seed, index])
-        elsewhere = [moved_elsewhere(image, nuclei, number, generator) for number in numbers]
+        elsewhere = [
+            moved_elsewhere(image, nuclei, number, generator) if controls else None
+            for number in numbers
+        ]
         placed = [variant for variant in elsewhere if variant is not None]
         removed = [without(image, nuclei, [number]) for number in numbers]
         whole, *rest = model.log_odds(np.stack([image, *removed, *placed]))
         changes += (whole - np.array(rest[: len(removed)])).tolist()
         of_placed = iter(rest[len(removed) :])
-        controls += [np.nan if v is None else float(whole - next(of_placed)) for v in elsewhere]
+        of_controls += [np.nan if v is None else float(whole - next(of_placed)) for v in elsewhere]
     groups = patches.groups[table["patch"].to_numpy(dtype=int)]
-    return table.assign(group=groups, change=changes, control=controls)
+    return table.assign(group=groups, change=changes, control=of_controls)
 
 
 def type_effects(model: Model, patches: PatchSet) -> pd.DataFrame:
@@ -224,17 +228,6 @@ def rank_agreement(
     return pd.DataFrame(rows, columns=["method", "patch", "group", "nuclei", "spearman"])
 
 
-def signed_maps(model: Model, images: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
-    """Explain tumor by all methods of one pass, with signs where they have any, and baselines."""
-    maps = dict(baseline_maps(images, seed=seed))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeadMaps)  # they rank nothing, which is counted as NaN
-        for modifier, signed in (("signed", True), ("relu", False)):
-            methods = [name for name in ONE_PASS if METHODS[name].signed == signed]
-            maps |= explain(model, images, methods=methods, modifier=modifier)
-    return {name: maps[name] for name in (*ONE_PASS, "haematoxylin", "centre", "random")}
-
-
 def nuclei_of_finetunings(
     finetunings: Sequence[Finetuning],
     patches: PatchSet,
@@ -260,21 +253,16 @@ def nuclei_of_finetunings(
         Tables of `removal_effects`, `type_effects` and `rank_agreement`, averaged over the networks
         that were asked about the same patch.
     """
-    effects: dict[int, pd.DataFrame] = {}
 
-    def removals(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
-        effects[id(one)] = once(removal_effects, one.model, unseen, seed=seed)
-        return effects[id(one)]
+    def measure(one: Finetuning, unseen: PatchSet) -> tuple[pd.DataFrame, ...]:
+        effects = once(removal_effects, one.model, unseen, seed=seed)
+        types = once(type_effects, one.model, unseen)
+        signed = once(signed_maps, one.model, np.asarray(unseen.images), [one.model.cam_layer])
+        baselines = baseline_maps(unseen.images, seed=seed)
+        maps = {method: heat for (method, _), heat in signed.items()} | baselines
+        del maps["uniform"]  # ranks nothing
+        return effects, types, rank_agreement(maps, unseen, effects)
 
-    def types(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
-        return once(type_effects, one.model, unseen)
-
-    def agreement(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
-        maps = once(signed_maps, one.model, np.asarray(unseen.images), seed=seed)
-        return rank_agreement(maps, unseen, effects[id(one)])
-
-    return (
-        average_seeds(pool(finetunings, patches, removals), ["change", "control"]),
-        average_seeds(pool(finetunings, patches, types), ["necessity", "sufficiency"]),
-        average_seeds(pool(finetunings, patches, agreement), ["spearman"]),
-    )
+    pooled = pool(finetunings, patches, measure)
+    values = ["change", "control"], ["necessity", "sufficiency"], ["spearman"]
+    return tuple(average_seeds(t, names) for t, names in zip(pooled, values, strict=True))

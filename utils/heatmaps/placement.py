@@ -82,6 +82,11 @@ class Turned:
         return np.ascontiguousarray(turned[:, :, :: self.mirror])
 
 
+def turn_back(maps: np.ndarray, k: int, mirror: int) -> np.ndarray:
+    """Undo on maps, ``(n, H, W)``, what `Turned` does to images."""
+    return np.rot90(maps[:, :, ::mirror], -k, (1, 2))
+
+
 def all_turns(size: Sequence[int]) -> list[tuple[int, int]]:
     """List `k` and `mirror` of all turns and mirror images that keep the size."""
     turns = range(4) if size[0] == size[1] else (0, 2)

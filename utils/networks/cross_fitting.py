@@ -106,8 +106,8 @@ def sample_unseen(
 def pool(
     finetunings: Sequence[Finetuning],
     patches: PatchSet,
-    measure: Callable[[Finetuning, PatchSet], pd.DataFrame],
-) -> pd.DataFrame:
+    measure: Callable[[Finetuning, PatchSet], pd.DataFrame | tuple[pd.DataFrame, ...]],
+) -> pd.DataFrame | tuple[pd.DataFrame, ...]:
     """Measure each network on the patches that it has not seen, and pool what was measured.
 
     Parameters
@@ -115,19 +115,26 @@ def pool(
     finetunings : sequence of Finetuning
     patches : PatchSet
     measure : callable
-        Function of a Finetuning and a PatchSet, to a table with the number of the ``patch``.
+        Function of a Finetuning and a PatchSet, to a table or several, in which ``patch``, if
+        there, is the number of the patch.
 
     Returns
     -------
-    DataFrame
+    DataFrame, or tuple of DataFrame
         The tables, with the number of the ``finetuning``, and ``patch`` counted in `patches`.
     """
-    tables = []
+    measured = []
     for number, one in enumerate(finetunings):
         unseen = np.flatnonzero(one.unseen(patches))
-        table = measure(one, patches.select(unseen))
-        tables.append(table.assign(finetuning=number, patch=unseen[table["patch"]]))
-    return pd.concat(tables, ignore_index=True)
+        result = measure(one, patches.select(unseen))
+        tables = (result,) if isinstance(result, pd.DataFrame) else result
+        numbered = [table.assign(finetuning=number) for table in tables]
+        for table in numbered:
+            if "patch" in table:
+                table["patch"] = unseen[table["patch"]]
+        measured.append(numbered)
+    pooled = tuple(pd.concat(tables, ignore_index=True) for tables in zip(*measured, strict=True))
+    return pooled[0] if isinstance(result, pd.DataFrame) else pooled
 
 
 def average_seeds(table: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
@@ -148,13 +155,20 @@ def average_seeds(table: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
     return table.groupby(keys, sort=False, dropna=False)[list(values)].mean().reset_index()
 
 
-def cross_predict(finetunings: Sequence[Finetuning], patches: PatchSet) -> np.ndarray:
+def cross_predict(
+    finetunings: Sequence[Finetuning],
+    patches: PatchSet,
+    *,
+    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+) -> np.ndarray:
     """Predict each patch by the networks that have not seen its group, and average over them.
 
     Parameters
     ----------
     finetunings : sequence of Finetuning
     patches : PatchSet, from `unseen_by_any`
+    once : callable
+        Calls ``once(function, *arguments, **options)``, such as `Run.once`, which keeps results.
 
     Returns
     -------
@@ -163,7 +177,7 @@ def cross_predict(finetunings: Sequence[Finetuning], patches: PatchSet) -> np.nd
     """
 
     def predict(one: Finetuning, unseen: PatchSet) -> pd.DataFrame:
-        probability = one.model.predict(unseen.images)
+        probability = once(one.model.predict, unseen.images)
         return pd.DataFrame({"patch": range(len(unseen)), "probability": probability})
 
     table = pool(finetunings, patches, predict)

@@ -1,6 +1,7 @@
 """Where patches come from: labelled patches with their origin, and readers of all sources."""
 
 from utils.patches.images import to_uint8
+from utils.patches.nuclei import compare_nuclei, find_nuclei
 from utils.patches.patchset import NEOPLASTIC, UNANNOTATED, PatchSet
 from utils.patches.readers import (
     READERS,
@@ -18,6 +19,8 @@ __all__ = [
     "UNANNOTATED",
     "PatchSet",
     "Reader",
+    "compare_nuclei",
+    "find_nuclei",
     "load_folder",
     "load_hdf5",
     "load_patchcamelyon",

@@ -1,5 +1,6 @@
 """Annotated nuclei: polygons as masks."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,35 @@ import pyarrow.parquet
 import shapely
 
 TYPES = {"connective": 1, "inflammatory": 2, "neoplastic": 3}  # as in the sample's own masks
+# What others call these types.
+SYNONYMS = {
+    **{name: "neoplastic" for name in ("tumor", "tumour", "tumor cell", "malignant")},
+    **{name: "inflammatory" for name in ("lymphocyte", "immune", "immune cells")},
+    **{name: "connective" for name in ("stroma", "stromal", "fibroblast", "connective tissue")},
+}
 
 
-def read_polygons(path: Path) -> tuple[list[shapely.Polygon], list[int]]:
-    """Read polygons, in pixels, and the types of their nuclei from a GeoParquet file."""
+def read_polygons(
+    path: Path, types: Mapping[str, str] | None = None
+) -> tuple[list[shapely.Polygon], list[int]]:
+    """Read polygons, in pixels, and the types of their nuclei from a GeoParquet file.
+
+    `types` maps the file's class names to ours (see `TYPES`), beside usual `SYNONYMS`; capitals
+    do not matter.
+    """
     table = pyarrow.parquet.read_table(path, columns=["geometry", "class_name"])
-    names = table["class_name"].to_pylist()
-    if unknown := set(names) - TYPES.keys():
-        raise ValueError(f"{path} has nuclei of the types {unknown}; expected {', '.join(TYPES)}.")
-    return list(shapely.from_wkb(table["geometry"].to_pylist())), [TYPES[name] for name in names]
+    known = SYNONYMS | {name: name for name in TYPES}
+    known |= {name.lower(): ours for name, ours in (types or {}).items()}
+    names = [name.lower() for name in table["class_name"].to_pylist()]
+    if wrong := sorted(set(known.values()) - TYPES.keys()):
+        raise ValueError(f"types has the values {wrong}; expected {', '.join(TYPES)}.")
+    if unknown := sorted(set(names) - known.keys()):
+        raise ValueError(
+            f"{path} has nuclei of the types {unknown}; expected {', '.join(known)}: name what "
+            f"they are in `types`, such as {{{unknown[0]!r}: 'connective'}}."
+        )
+    polygons = list(shapely.from_wkb(table["geometry"].to_pylist()))
+    return polygons, [TYPES[known[name]] for name in names]
 
 
 def rasterise(

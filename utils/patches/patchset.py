@@ -13,6 +13,7 @@ from utils.patches.lazy import LazyImages, lazy
 CLASS_NAMES = ("normal", "tumor")
 NUCLEUS_TYPES = ("background", "connective", "inflammatory", "neoplastic")  # by value in masks
 NEOPLASTIC = 3
+UNTYPED = 4  # in masks: a nucleus of unknown type
 UNANNOTATED = 255
 
 

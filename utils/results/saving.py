@@ -162,7 +162,7 @@ def save_nuclei(
         shown = group.patches.select(slice(count))
         if group.outcome != "correct" or shown.nuclei is None or not shown.nuclei.any():
             continue
-        effects = run.once(removal_effects, model, shown)
+        effects = run.once(removal_effects, model, shown, controls=False)
         overlays = {
             method: figures.overlay(shown.images, maps[:count], colormap=colormap, opacity=opacity)
             for method, maps in group.maps.items()

@@ -79,7 +79,7 @@ def test_localization_draws_networks_and_methods_without_a_style(localised):
     ]
 
 
-def test_prediction_curves_are_means_with_areas_in_the_legend():
+def test_prediction_curves_are_means_with_their_own_means_beside_them():
     rows = [
         (method, curve, patch, share, share * scale + patch / 10)
         for method, scale in (("gradcam", 0.5), ("centre", 0.2))
@@ -87,36 +87,65 @@ def test_prediction_curves_are_means_with_areas_in_the_legend():
         for patch in (0, 1)
         for share in (0.0, 0.5, 1.0)
     ]
-    curves = pd.DataFrame(rows, columns=["method", "curve", "patch", "share", "probability"])
+    curves = pd.DataFrame(rows, columns=["method", "curve", "patch", "share", "logit"])
     rows = [
         (m, c, 0.25, 0.1, 0.4) for m in ("gradcam", "centre") for c in ("insertion", "deletion")
     ]
     areas = pd.DataFrame(rows, columns=["method", "measure", "mean", "low", "high"])
     figure = figures.prediction_curves(curves, areas, title="t")
-    assert [axes.get_title() for axes in figure.axes] == ["insertion", "deletion"]
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["insertion, highest first", "deletion, highest first"]
     for axes in figure.axes:
-        lines = {line.get_label().split(":")[0]: line for line in axes.lines}
+        lines = {line.get_label(): line for line in axes.lines}
         np.testing.assert_allclose(lines["Grad-CAM"].get_ydata(), [0.05, 0.3, 0.55])
         np.testing.assert_allclose(lines["centre map"].get_ydata(), [0.05, 0.15, 0.25])
-        assert lines["Grad-CAM"].get_label().endswith("0.25 (0.10 to 0.40)")
+        means = [bars.lines[0].get_ydata()[0] for bars in axes.containers]
+        assert means == [0.25, 0.25]
 
 
-def test_similarity_of_maps_stands_over_that_of_unrelated_ones():
+def test_similarity_of_maps_stands_between_ceiling_and_floor():
     rows = [
-        (method, place, measure, i / 10 + j / 100, 0.0, 1.0)
+        (method, place, measure, order, i / 10 + j / 100, 0.0, 1.0)
         for i, method in enumerate(("gradcam", "mine"))
-        for j, place in enumerate(("another patch", "late", "none"))
+        for j, place in enumerate(("another patch", "late", "none", "jitter"))
         for measure in ("spearman", "ssim")
+        for order in ("down", "up")
     ]
-    table = pd.DataFrame(rows, columns=["method", "kept", "measure", "mean", "low", "high"])
-    figure = figures.map_similarity(table, "kept", baseline="another patch", xlabel="x")
+    table = pd.DataFrame(
+        rows, columns=["method", "kept", "measure", "order", "mean", "low", "high"]
+    )
+    about = {"ceiling": ["jitter"], "floor": ["another patch"], "xlabel": "x"}
+    figure = figures.map_similarity(table, "kept", **about)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["x down", "x down", "x up", "x up"]
     for axes in figure.axes:
-        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["late", "none"]
+        ticks = [tick.get_text() for tick in axes.get_xticklabels()]
+        assert ticks == ["jitter", "", "late", "none", "", "another patch"]
         points = {c.get_label(): c.lines[0].get_ydata(orig=False) for c in axes.containers}
-        np.testing.assert_allclose(points["Grad-CAM"], [0.01, 0.02])
-        np.testing.assert_allclose(points["mine"], [0.11, 0.12])
-        across = [x.get_ydata()[0] for x in axes.lines if x.get_linestyle() == ":"]
-        np.testing.assert_allclose(across, [0, 0.1])
+        np.testing.assert_allclose(points["mine"], [0.13, np.nan, 0.11, 0.12, np.nan, 0.1])
+    alone = figures.map_similarity(
+        table[table["order"] == "up"].drop(columns="order"), "kept", **about
+    )
+    assert len(alone.axes) == 2
+
+
+def test_ranking_shows_every_group_of_the_map_and_of_its_rivals():
+    rows = [
+        (rival, group, 0.9 + i / 100, 0.5 + i / 100, 0.4)
+        for rival in ("pretrained network", "centre")
+        for i, group in enumerate("abc")
+    ]
+    columns = ["rival", "group", "auroc", "rival_auroc", "difference"]
+    differences = pd.DataFrame(rows, columns=columns)
+    rows = [("pretrained network", 0.4, 0.3, 0.6), ("centre", 0.4, 0.2, 0.5)]
+    comparison = pd.DataFrame(rows, columns=["rival", "difference", "low", "high"])
+    figure = figures.neoplastic_ranking(differences, comparison, title="t")
+    ranks, leads = figure.axes
+    names = [tick.get_text() for tick in ranks.get_yticklabels()]
+    assert names == ["finetuned network", "pretrained network", "centre map"]
+    groups = [line.get_xdata() for line in ranks.lines if len(line.get_xdata()) == 3]
+    np.testing.assert_allclose(groups, [[0.9, 0.91, 0.92], [0.5, 0.51, 0.52], [0.5, 0.51, 0.52]])
+    bars = [bar.lines[2][0].get_segments()[0][:, 0] for bar in leads.containers]
+    np.testing.assert_allclose(bars, [[0.3, 0.6], [0.2, 0.5]])
 
 
 def test_explanations_have_one_row_per_patch_and_one_column_per_method():

@@ -21,6 +21,7 @@ from utils.results.figures.heatmaps import (
     explanations,
     localization,
     map_similarity,
+    neoplastic_ranking,
     outline_neoplastic,
     overlay,
     overlay_card,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -13,6 +14,12 @@ from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 from utils.results.figures import style
 
 _COLORMAPS = {"jet": (0, 1), "cividis": (0, 1), "PuOr_r": (-1, 1)}  # and the range of the maps
+CURVES = {  # what is done to the pixels, and in which order of evidence
+    "insertion": "insertion, highest first",
+    "deletion": "deletion, highest first",
+    "highest": "removed and imputed, highest first",
+    "lowest": "removed and imputed, lowest first",
+}
 _CARD = (3.2, 2.7)  # inches
 CARD_INSET = (0.025, 0.14, 0.7, 0.7 * 3.2 / 2.7)  # left, top, width, height, as shares of a card
 
@@ -127,7 +134,8 @@ def localization(
     styles = style.network_styles(table.loc[~is_baseline, "network"])
     dots = {"linestyle": "none", "markersize": 5}
     height = -(-len(measures) // 2)
-    title = f"{title} (means, 95 % intervals over {table['groups'].max()} groups)"
+    groups = "to".join(f" {n} " for n in np.unique([table["groups"].min(), table["groups"].max()]))
+    title = f"{title} (means, 95 % intervals over{groups}groups)"
     figure, grid = style.panels(height, 2, (10, 3.8 * height), title, sharex=True)
     if len(measures) % 2:
         grid[-1, 1].axis("off")
@@ -149,22 +157,30 @@ def localization(
 
 
 def prediction_curves(curves: pd.DataFrame, areas: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw the mean insertion and deletion curves of each method, with the areas under them.
+    """Draw the mean curves of each method, one panel per curve, and their means beside them.
 
-    Columns of the curves: ``method``, ``curve``, ``share`` and ``probability``; of the areas:
-    ``method``, ``measure`` (the curve), ``mean``, ``low`` and ``high``.
+    Columns of the curves: ``method``, ``curve``, ``share`` and ``logit``; of the areas: ``method``,
+    ``measure`` (the curve), ``mean``, ``low`` and ``high``.
     """
-    figure, (grid,) = style.panels(1, 2, (10, 4), title, sharey=True)
+    names = [name for name in CURVES if name in set(curves["curve"])]
+    rows = -(-len(names) // 2)
+    figure, grid = style.panels(rows, 2, (10, 3.6 * rows + 0.6), title, sharey="row")
     areas = areas.set_index(["measure", "method"])
-    means = curves.groupby(["curve", "method", "share"])["probability"].mean()
-    for axes, curve in zip(grid, ("insertion", "deletion"), strict=True):
-        for method in curves["method"].unique():
+    means = curves.groupby(["curve", "method", "share"])["logit"].mean()
+    methods = [name for name in style.methods() if name in set(curves["method"])]
+    for axes, curve in zip(grid.flat, names, strict=False):
+        for method in methods:
+            look = {**style.style_of(method), "label": style.title_of(method)}
+            axes.plot(means[curve, method], **look)
             mean, low, high = areas.loc[(curve, method), ["mean", "low", "high"]]
-            label = f"{style.title_of(method)}: {mean:.2f} ({low:.2f} to {high:.2f})"
-            axes.plot(means[curve, method], label=label, **style.style_of(method))
-        axes.set(title=curve, xlabel="share of the area, highest evidence first", ylim=(0, 1.02))
-        axes.legend(title="area under the curve", fontsize=8, title_fontsize=8)
-    grid[0].set_ylabel("probability of tumor")
+            place = 1.05 + 0.03 * methods.index(method)  # right of the curves
+            bars = [[mean - low], [high - mean]]
+            axes.errorbar([place], [mean], bars, **{**look, "label": None, "linestyle": "none"})
+        axes.set(title=CURVES[curve], xlabel="share of the area; right: means with 95 % intervals")
+        axes.set_xticks(np.linspace(0, 1, 5))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("log-odds of tumor")
+    style.legend_below(figure, grid[0, 0], fontsize=8)
     return figure
 
 
@@ -172,27 +188,78 @@ def map_similarity(
     table: pd.DataFrame,
     column: str,
     *,
-    baseline: str,
+    ceiling: Sequence[str] = (),
+    floor: Sequence[str] = (),
     xlabel: str,
     title: str = "",
     linestyle: str = "-",
 ) -> Figure:
-    """Draw how similar heat maps stay, with the similarity of unrelated maps as a line across.
+    """Draw how similar heat maps stay, between the similarities at the `ceiling` and the `floor`.
 
-    Columns: ``method``, `column` (what was changed, `baseline` for unrelated maps), ``measure``
-    (spearman, ssim), ``mean``, ``low`` and ``high``. The `linestyle` is ``none`` where the changes
-    have no order.
+    Columns: ``method``, `column` (what was changed), ``measure`` (spearman, ssim), ``mean``,
+    ``low``, ``high`` and, where there are several, the ``order`` of changes, one row of panels
+    each. The `linestyle` is ``none`` where the changes have no order.
     """
-    changes = [name for name in table[column].unique() if name != baseline]
+    table = table if "order" in table else table.assign(order="")
     styles = {method: style.style_of(method) for method in table["method"].unique()}
-    options = {"baseline": baseline, "linestyle": linestyle}
-    figure, (grid,) = style.panels(1, 2, (10, 4), title)
+    orders = table["order"].unique()
+    figure, grid = style.panels(len(orders), 2, (10, 4 * len(orders)), title, sharey="col")
     titles = {"spearman": "rank correlation", "ssim": "structural similarity (SSIM)"}
-    values = table.set_index(["measure", "method", column])
-    for axes, (measure, label) in zip(grid, titles.items(), strict=True):
-        style.draw_intervals(axes, values.loc[measure], styles, changes, 0.15, **options)
-        style.set_ticks(axes, changes, rotation=45, ha="right")
-        axes.set(title=f"{label} with the original map", xlabel=xlabel)
-    grid[0].set_ylabel(f"mean (dotted: {baseline})")
-    style.legend_below(figure, grid[0])
+    for row, order in zip(grid, orders, strict=True):
+        values = table[table["order"] == order].set_index(["measure", "method", column])
+        changes = values.index.unique(column)
+        between = [name for name in changes if name not in (*ceiling, *floor)]
+        blocks = [block for block in (ceiling, between, floor) if len(block)]
+        places = [name for block in blocks for name in (*block, "")][:-1]  # "" breaks the line
+        for axes, (measure, label) in zip(row, titles.items(), strict=True):
+            options = {"linestyle": linestyle}
+            style.draw_intervals(axes, values.loc[measure], styles, places, 0.15, **options)
+            style.set_ticks(axes, places, rotation=45, ha="right")
+            axes.set(title=f"{label} with the original map", xlabel=f"{xlabel} {order}".strip())
+        row[0].set_ylabel("mean, 95 % interval")
+    style.legend_below(figure, grid[0, 0], fontsize=8)
+    return figure
+
+
+def neoplastic_ranking(
+    differences: pd.DataFrame, comparison: pd.DataFrame, *, title: str = ""
+) -> Figure:
+    """Draw how well one map, and each of its rivals, tell neoplastic nuclei from others by group.
+
+    Parameters
+    ----------
+    differences : DataFrame
+        Of one map: ``rival``, ``group``, ``auroc``, ``rival_auroc`` and ``difference``.
+    comparison : DataFrame
+        Of the same map: ``rival``, ``difference``, ``low`` and ``high``.
+    title : str
+
+    Returns
+    -------
+    Figure
+    """
+    by_rival = comparison.set_index("rival")
+    names = ["finetuned network", *by_rival.index]
+    figure, (grid,) = style.panels(1, 2, (10, 0.4 * len(names) + 1.8), title, sharey=True)
+    generator = np.random.default_rng(0)
+
+    def draw(axes: Axes, place: int, values: pd.Series, *ends: float) -> None:
+        color = style.NETWORK_STYLES["pretrained" if place else "finetuned"]["color"]
+        y = place + generator.uniform(-0.15, 0.15, len(values))
+        axes.plot(values, y, "o", color=color, alpha=0.5, markersize=4)
+        mean = values.mean()
+        bars = np.abs(np.array([ends]).T - mean) if ends else None
+        axes.errorbar([mean], [place], xerr=bars, fmt="D", color="#000000", markersize=5)
+
+    for place, name in enumerate(names):
+        rows = differences[differences["rival"] == (name if place else names[1])]
+        draw(grid[0], place, rows["rival_auroc" if place else "auroc"])
+        if place:
+            draw(grid[1], place, rows["difference"], *by_rival.loc[name, ["low", "high"]])
+    grid[0].axvline(0.5, color="#000000", linewidth=0.8, linestyle=":")
+    grid[1].axvline(0, color="#000000", linewidth=0.8, linestyle=":")
+    grid[0].set(title="ranks neoplastic above other nuclei", xlabel="AUROC (dotted: chance)")
+    grid[1].set(title="finetuned network's map minus its rival", xlabel="difference of AUROC")
+    grid[0].set_yticks(range(len(names)), [style.title_of(name) for name in names])
+    grid[0].invert_yaxis()
     return figure

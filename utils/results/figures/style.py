@@ -119,20 +119,15 @@ def draw_intervals(
     styles: Mapping[str, Mapping[str, Any]],
     places: Sequence,
     reach: float,
-    baseline: str = "",
     **options: Any,
 ) -> None:
     """Draw ``mean``, ``low`` and ``high`` of each name that has a style, side by side at places.
 
-    The values are indexed by name and place; their mean at `baseline` is a dotted line across.
+    The values are indexed by name and place.
     """
     offsets = np.linspace(-reach, reach, len(styles)) if len(styles) > 1 else [0]
     for (name, line), offset in zip(styles.items(), offsets, strict=True):
-        rows = values.xs(name)
-        if baseline:
-            across = {"color": line["color"], "linewidth": 0.8, "linestyle": ":"}
-            axes.axhline(rows.loc[baseline, "mean"], **across)
-        rows = rows.reindex(places)
+        rows = values.xs(name).reindex(places)
         bars = np.abs(rows[["low", "high"]].sub(rows["mean"], axis=0)).to_numpy().T
         x = np.arange(len(rows)) + offset
         label = name if name in NETWORK_STYLES else title_of(name)  # "random" is a map too
@@ -140,6 +135,8 @@ def draw_intervals(
 
 
 def legend_below(figure: Figure, axes: Axes, **options: Any) -> None:
-    """Put the legend of one of the axes under the figure, in one row."""
+    """Put the legend of one of the axes under the figure, in one row or two."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), **options)
+    rows = 1 if len(labels) < 8 else 2
+    columns = -(-len(labels) // rows)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, **options)
