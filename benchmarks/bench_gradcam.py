@@ -2,9 +2,9 @@
 
     python benchmarks/bench_gradcam.py [--backbone inceptionv3] [--parts speed,input,nuclei,memory]
 
-``speed``: Grad-CAM and Grad-CAM++, and what placing them costs; ``input``: SmoothGrad and
-integrated gradients; ``nuclei``: seconds per patch to fill nuclei, to predict without each, and for
-Sharp-LIME.
+``speed``: Grad-CAM and Grad-CAM++, what placing them costs, and all maps of a late and an early
+layer; ``input``: SmoothGrad and integrated gradients; ``nuclei``: seconds per patch to fill nuclei,
+to predict without each, and for Sharp-LIME.
 
 All explain the same patches at 299 px with the same finetuned network, one after the other in one
 process; nothing else should run beside. tf-keras-vis comes with requirements-dev.txt. Xplique 2.0.2
@@ -41,6 +41,7 @@ from utils.results import Results
 SIZE = 299
 BATCH = 16
 METHODS = ("gradcam", "gradcam++")
+OF_LAYER = tuple(name for name, method in heatmaps.METHODS.items() if method.of == "layer")
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -69,6 +70,20 @@ def forward(model, images):
 
 def ours(model, images, methods, **options):
     return lambda: explain(model, images, methods=methods, batch_size=BATCH, **options)
+
+
+def backward(model, images, layer):
+    """A forward pass, and a backward pass to a layer, without any map."""
+
+    def run():
+        for _, gradients, _ in model.map(_gradients, layer, images=images, batch_size=BATCH):
+            gradients[layer].numpy()
+
+    return run
+
+
+def _gradients(model, layer):
+    return model.activations_and_gradients([layer])
 
 
 def _logits(model):
@@ -116,7 +131,11 @@ def speed(model, images):
         "plain forward pass": forward(model, images),
         "utils.heatmaps, both maps": ours(model, images, METHODS),
         "utils.heatmaps, both maps, stretched": ours(model, images, METHODS, placement="stretched"),
+        "utils.heatmaps, all maps of the layer": ours(model, images, OF_LAYER),
     }
+    early = model.backbone.cam_layers[0]
+    contestants[f"backward pass to {early}"] = backward(model, images, early)
+    contestants[f"utils.heatmaps, all maps at {early}"] = ours(model, images, OF_LAYER, layer=early)
 
     def one_pass_per_method():
         for method in METHODS:
