@@ -90,7 +90,7 @@ def whole(networks, patches, layers):
     clock.stop("ridge, held out, with permutations")
     for by_layer in regressions.values():
         concepts.analysis.r2_table(by_layer)
-    clock.stop("bootstrap and significance")
+    clock.stop("intervals and significance")
     concepts.analysis.relevance(regressions["finetuned"])
     clock.stop("relevance")
     pairs = [("pretrained", "finetuned"), ("pretrained", "random")]

@@ -5,11 +5,12 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control, permutation_test
+from scipy.stats import false_discovery_control
+from scipy.stats import t as student
 from sklearn.preprocessing import StandardScaler
 
 LEAST_GROUPS = 6  # with fewer, not even the same sign everywhere has p < 0.05 / 3
-RESAMPLES = 2**16  # of a test that is not exact
+FLIPS = 2**16  # of signs, in a test that is not exact
 SCALE_FLOOR = 0.1  # of the median standard deviation of a layer's channels
 
 
@@ -26,9 +27,9 @@ def steady_scaler(x: np.ndarray) -> StandardScaler:
 
 
 def intervals(
-    table: pd.DataFrame, by: Sequence[str], measures: Sequence[str], **options
+    table: pd.DataFrame, by: Sequence[str], measures: Sequence[str], *, level: float = 0.95
 ) -> pd.DataFrame:
-    """Average measures, with bootstrap intervals over whole groups.
+    """Average measures over groups, each of which counts once, with intervals.
 
     Parameters
     ----------
@@ -36,87 +37,100 @@ def intervals(
         One row per patch, with a column ``group``; missing values of a measure are left out.
     by, measures : sequence of str
         Columns whose combinations are averaged separately (may be empty), and columns to average.
-    **options
-        ``level``, ``resamples`` and ``seed``, as in `mean_interval`.
+    level : float
+        Of the intervals, from Student's distribution over the means of groups.
 
     Returns
     -------
     DataFrame
-        Columns `by`, ``measure``, ``mean``, ``low``, ``high`` (NaN for a single group), ``n``
-        (patches) and ``groups``.
+        Columns `by`, ``measure``, ``mean`` (of the groups' means), ``low``, ``high`` (NaN for a
+        single group), ``n`` (patches) and ``groups``.
     """
     rows = []
-    parts = table.groupby(list(by), sort=False) if len(by) else [((), table)]
-    for (key, subset), measure in product(parts, measures):
+    subsets = table.groupby(list(by), sort=False) if len(by) else [((), table)]
+    for (key, subset), measure in product(subsets, measures):
         known = subset.dropna(subset=measure)
-        values = known[measure].astype(float)
-        interval = mean_interval(values.to_numpy(), known["group"], **options)
-        numbers = len(known), known["group"].nunique()
-        rows.append((*key, measure, values.mean(), *interval, *numbers))
+        of_groups = known[measure].astype(float).groupby(known["group"]).mean()
+        low, high = mean_interval(of_groups.to_numpy(), level)
+        rows.append((*key, measure, of_groups.mean(), low, high, len(known), len(of_groups)))
     return pd.DataFrame(rows, columns=[*by, "measure", "mean", "low", "high", "n", "groups"])
 
 
-def mean_interval(
-    values: np.ndarray,
-    groups: np.ndarray,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Compute the bootstrap interval of a mean over groups; NaN for fewer than two groups."""
-    if len(np.unique(groups)) < 2:
+def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Student's interval of a mean of independent values, (G,); NaN for fewer than two."""
+    if len(values) < 2:
         return np.nan, np.nan
-    codes, counts = resample_groups(groups, resamples, seed)
-    totals = group_sums(np.stack([values, np.ones(len(values))], axis=1), codes, counts)
-    low, high = percentile_interval(totals[:, 0] / totals[:, 1], level)
-    return float(low), float(high)
+    reach = _quantile(len(values), level) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(np.mean(values) - reach), float(np.mean(values) + reach)
 
 
-def percentile_interval(resampled: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """Return the central interval of statistics, ``(resamples, ...)``, without NaN, (2, ...)."""
-    if not len(resampled):
-        return np.full((2, *resampled.shape[1:]), np.nan)
+def _quantile(groups: int, level: float) -> float:
+    return float(student.ppf((1 + level) / 2, groups - 1))
+
+
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Return the central range of values, ``(n, ...)``, without NaN, (2, ...)."""
+    if not len(values):
+        return np.full((2, *values.shape[1:]), np.nan)
     tail = round(50 * (1 - level), 10)  # 2.5 exactly
-    return np.nanpercentile(resampled, [tail, 100 - tail], axis=0)
+    return np.nanpercentile(values, [tail, 100 - tail], axis=0)
 
 
-def resample_groups(groups: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Number the groups from 0, ``(N,)``, and count each per resample, ``(resamples, G)``."""
-    names, codes = np.unique(groups, return_inverse=True)
-    shares = np.full(len(names), 1 / len(names))
-    return codes, np.random.default_rng(seed).multinomial(len(names), shares, size=resamples)
+def leave_one_out(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the groups from 0, (N,), and weigh their patches, (1 + G, G).
+
+    The first row has all groups, each of the others leaves one out. The patches of a group have
+    together the weight 1, so that large groups do not count more.
+    """
+    names, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    kept = np.vstack([np.ones(len(names)), 1 - np.eye(len(names))])
+    return codes, kept / sizes
 
 
-def group_sums(values: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sum values, ``(N, ...)``, over the groups of each resample, ``(resamples, ...)``."""
-    total = np.zeros((counts.shape[1], *values.shape[1:]))
+def jackknife_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Interval of a statistic, (2, ...), from its values with `leave_one_out`, (1 + G, ...)."""
+    whole, left_out = values[0], values[1:]
+    if len(left_out) < 2:
+        return np.full((2, *whole.shape), np.nan)
+    reach = _quantile(len(left_out), level) * jackknife_error(left_out)
+    return np.stack([whole - reach, whole + reach])
+
+
+def jackknife_error(left_out: np.ndarray) -> np.ndarray:
+    """Return the standard error of a statistic from its values with one group left out each."""
+    return np.sqrt((len(left_out) - 1) * np.var(left_out, axis=0))
+
+
+def group_sums(values: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sum values, ``(N, ...)``, over weighted groups, one sum per row of the weights."""
+    total = np.zeros((weights.shape[1], *values.shape[1:]))
     np.add.at(total, codes, values)
-    return counts @ total
+    return weights @ total
 
 
 def grouped_r2(
-    truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray, counts: np.ndarray | None = None
+    truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Compute R2 over the groups of each resample, ``(resamples, T)``; by default of all, once."""
-    counts = np.ones((1, codes.max() + 1)) if counts is None else counts
+    """Compute R2 over weighted groups, one row per row of the weights, ``(rows, T)``."""
     centred = truth - truth.mean(axis=0)
-    count = group_sums(np.ones((len(truth), 1)), codes, counts)
-    total = group_sums(centred**2, codes, counts) - group_sums(centred, codes, counts) ** 2 / count
-    # Without any variance in a resample R2 is undefined.
-    total = np.where(total > 1e-12 * (centred**2).sum(axis=0), total, np.nan)
-    return 1 - group_sums((truth - predicted) ** 2, codes, counts) / total
+    count = group_sums(np.ones((len(truth), 1)), codes, weights)
+    total = group_sums(centred**2, codes, weights)
+    total -= group_sums(centred, codes, weights) ** 2 / count
+    # Without any variance R2 is undefined.
+    everything = group_sums(centred**2, codes, weights[:1])
+    total = np.where(total > 1e-12 * everything, total, np.nan)
+    return 1 - group_sums((truth - predicted) ** 2, codes, weights) / total
 
 
 def mean_over_deviation(
-    values: np.ndarray, codes: np.ndarray | None = None, counts: np.ndarray | None = None
+    values: np.ndarray, codes: np.ndarray | None = None, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return mean over standard deviation, by default of all values once, 0 where constant."""
+    """Return mean over standard deviation, by default of all values alike, 0 where constant."""
     mean, deviation = values.mean(axis=0), values.std(axis=0)
-    if counts is not None:
-        count = group_sums(np.ones((len(values), 1)), codes, counts)
-        mean = group_sums(values, codes, counts) / count
-        variance = group_sums(values**2, codes, counts) / count - mean**2
+    if weights is not None:
+        count = group_sums(np.ones((len(values), 1)), codes, weights)
+        mean = group_sums(values, codes, weights) / count
+        variance = group_sums(values**2, codes, weights) / count - mean**2
         deviation = np.sqrt(np.maximum(variance, 0))
     return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0)
 
@@ -124,21 +138,31 @@ def mean_over_deviation(
 def sign_flip_p(differences: np.ndarray) -> float:
     """One-sided p of paired differences of groups, (G,): how often flipped signs reach their mean.
 
-    Exact where all combinations of signs are fewer than `RESAMPLES`, else by as many draws.
+    Exact where all combinations of signs are at most `FLIPS`, else by as many draws.
     """
-    if len(differences) < LEAST_GROUPS:
+    return float(max_t_p(np.asarray(differences)[:, None])[0])
+
+
+def max_t_p(differences: np.ndarray) -> np.ndarray:
+    """One-sided p of paired differences of groups, ``(G, T)``, adjusted for T tests, (T,).
+
+    How often the largest t of all tests, of the same flipped signs, reaches that of each (Westfall
+    and Young 1993); of one test, this is the sign-flip test of its mean.
+    """
+    groups = len(differences)
+    if groups < LEAST_GROUPS:
         raise ValueError(
-            f"{len(differences)} groups cannot reject anything: expected at least {LEAST_GROUPS}."
+            f"{groups} groups cannot reject anything: expected at least {LEAST_GROUPS}."
         )
-    options = {"permutation_type": "samples", "alternative": "greater", "rng": 0}
-    count = min(2 ** len(differences), RESAMPLES)
-    test = permutation_test((differences,), np.mean, n_resamples=count, **options)
-    return float(test.pvalue)
-
-
-def jackknife_error(left_out: Sequence[float]) -> float:
-    """Return the standard error of a statistic from its values with one group left out each."""
-    return float(np.sqrt((len(left_out) - 1) * np.var(left_out)))
+    if 2**groups <= FLIPS:
+        signs = np.array(list(product((1.0, -1.0), repeat=groups)))
+    else:
+        signs = np.random.default_rng(0).choice((1.0, -1.0), (FLIPS, groups))
+        signs[0] = 1  # the observed ones belong to the draws
+    # The squares do not change with the signs, so t rises with the mean over their root.
+    size = np.sqrt((differences**2).mean(axis=0))
+    t = signs @ differences / (groups * np.where(size > 0, size, 1))
+    return (t.max(axis=1)[:, None] >= t[0] - 1e-9).mean(axis=0)
 
 
 def permutation_p_value(value: np.ndarray, null: np.ndarray) -> np.ndarray:

@@ -12,14 +12,13 @@ from sklearn.preprocessing import StandardScaler
 from utils.concepts.regression import Folds, OfFolds, Regression, concept_targets, regress
 from utils.progress import progress_bar
 from utils.statistics import (
+    jackknife_interval,
+    leave_one_out,
     mean_over_deviation,
     percentile_interval,
     permutation_p_value,
-    resample_groups,
     with_false_discovery_rate,
 )
-
-RESAMPLES = 1000  # of groups, for intervals
 
 Layers = Mapping[str, OfFolds]
 
@@ -67,7 +66,6 @@ def analyse(
     """
     known = measures.notna().all(axis=1).to_numpy()
     measures, groups = measures[known], groups[known]
-    seed = options.get("seed", 0)
     if splits:
         place = np.cumsum(known) - 1  # of each known patch, among them
         splits = [tuple(place[side[known[side]]] for side in split) for split in splits]
@@ -82,9 +80,9 @@ def analyse(
         about = {"gradients": slopes, "splits": splits, "description": f"regression, {name}"}
         regressions[name] = once(regress, x, measures, groups, **about, **options)
         in_sample.append(once(in_sample_r2, x, measures).assign(**label))
-        held_out.append(once(r2_table, regressions[name], seed=seed).assign(**label))
+        held_out.append(once(r2_table, regressions[name]).assign(**label))
         if slopes:
-            table = once(relevance, regressions[name], seed=seed)
+            table = once(relevance, regressions[name])
             relevances.append(table.assign(**label))
     return Analysis(*map(pd.concat, (in_sample, held_out, relevances)), regressions, known)
 
@@ -132,7 +130,7 @@ def cross_validated_r2(
     return r2_table(regress(features, measures, groups, **options))
 
 
-def r2_table(regressions: Mapping[str, Regression], *, seed: int = 0) -> pd.DataFrame:
+def r2_table(regressions: Mapping[str, Regression]) -> pd.DataFrame:
     """Score held-out predictions by layer and concept, those of all folds together.
 
     ``r2`` is the mean over repeats, negative for predictions that are worse than the mean; ``low``
@@ -142,9 +140,9 @@ def r2_table(regressions: Mapping[str, Regression], *, seed: int = 0) -> pd.Data
     """
     tables = []
     for layer, regression in regressions.items():
-        codes, counts = resample_groups(regression.groups, RESAMPLES, seed)
-        by_repeat = regression.r2(codes)[:, 0]
-        low, high = percentile_interval(regression.r2(codes, counts).mean(axis=0))
+        r2 = regression.r2()
+        by_repeat = r2[:, 0]
+        low, high = jackknife_interval(r2.mean(axis=0))
         null_low, null_high = percentile_interval(regression.null_r2)
         columns = {
             "layer": layer,
@@ -162,25 +160,23 @@ def r2_table(regressions: Mapping[str, Regression], *, seed: int = 0) -> pd.Data
 
 
 def r2_difference(
-    one: Iterable[Regression], other: Iterable[Regression], *, seed: int = 0
+    one: Iterable[Regression], other: Iterable[Regression]
 ) -> tuple[float, float, float]:
     """Return the difference of mean held-out R2 over concepts and layers, and its 95 % interval.
 
-    All regressions are of the same patches and concepts, and share the resamples of groups.
+    All regressions are of the same patches and concepts. The interval is the jackknife's over
+    groups.
     """
-    one, other = list(one), list(other)
-    codes, counts = resample_groups(one[0].groups, RESAMPLES, seed)
-    counts = np.vstack([np.ones(counts.shape[1]), counts])
     one_mean, other_mean = (
-        np.mean([regression.r2(codes, counts).mean(axis=(0, 2)) for regression in layers], axis=0)
+        np.mean([regression.r2().mean(axis=(0, 2)) for regression in layers], axis=0)
         for layers in (one, other)
     )
-    observed, *resampled = one_mean - other_mean
-    low, high = percentile_interval(np.array(resampled))
-    return float(observed), float(low), float(high)
+    difference = one_mean - other_mean
+    low, high = jackknife_interval(difference)
+    return float(difference[0]), float(low), float(high)
 
 
-def relevance(regressions: Mapping[str, Regression], *, seed: int = 0) -> pd.DataFrame:
+def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:
     """Test whether the output depends on the concepts (Graziani et al. 2018), by layer and concept.
 
     ``ratio`` is mean over standard deviation of the sensitivities s, ``low`` to ``high`` its 95 %
@@ -195,9 +191,9 @@ def relevance(regressions: Mapping[str, Regression], *, seed: int = 0) -> pd.Dat
         s = regression.sensitivity
         if np.isnan(s).any():
             raise ValueError(f"{layer} was regressed without gradients: give them to regress.")
-        codes, counts = resample_groups(regression.groups, RESAMPLES, seed)
-        r2, ratio = regression.r2(codes)[:, 0].mean(axis=0), mean_over_deviation(s)
-        low, high = percentile_interval(mean_over_deviation(s, codes, counts))
+        r2 = regression.r2()[:, 0].mean(axis=0)
+        ratios = mean_over_deviation(s, *leave_one_out(regression.groups))
+        ratio, (low, high) = mean_over_deviation(s), jackknife_interval(ratios)
         columns = {
             "layer": layer,
             "concept": regression.concepts,

@@ -11,7 +11,7 @@ from sklearn.preprocessing import normalize
 
 from utils.concepts.ridge import Ridge, choose_penalties
 from utils.progress import progress_bar
-from utils.statistics import grouped_r2, mean_over_deviation, steady_scaler
+from utils.statistics import grouped_r2, leave_one_out, mean_over_deviation, steady_scaler
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]  # patches to train on and to hold out
 OfFolds = np.ndarray | Sequence[np.ndarray]  # one array for all folds, or one per fold
@@ -32,9 +32,10 @@ class Regression:
     random_ratio: np.ndarray  # (directions,), the same along random directions
     linear: bool  # whether the logit is linear in the layer: all patches have one gradient
 
-    def r2(self, codes: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
-        """Compute `grouped_r2` of each repeat, ``(repeats, resamples, T)``."""
-        return np.stack([grouped_r2(self.truth, y, codes, counts) for y in self.predicted])
+    def r2(self) -> np.ndarray:
+        """Compute `grouped_r2` with `leave_one_out`, of each repeat, ``(repeats, 1 + G, T)``."""
+        weighted = leave_one_out(self.groups)
+        return np.stack([grouped_r2(self.truth, y, *weighted) for y in self.predicted])
 
 
 def regress(
@@ -87,17 +88,20 @@ def regress(
     seeds = range(seed, seed + repeats)
     first, *others = [splits] if splits else [_grouped_folds(codes, folds, s) for s in seeds]
     scored = np.sort(np.concatenate([test for _, test in first]))
+    scored_groups = np.asarray(groups)[scored]
+    numbers, weights = leave_one_out(scored_groups)
     regressions = {}
     for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         slopes = gradients[layer] if gradients else None
         fitted = _cross_fit(x, columns, codes, first, slopes, seed)
         predicted, sensitivity, random = (values[scored] for values in fitted)
         repeated = (_cross_fit(x, targets, codes, split)[0][scored] for split in others)
-        null_r2 = grouped_r2(columns[scored, count:], predicted[:, count:], codes[scored])
+        null = columns[scored, count:], predicted[:, count:]
+        null_r2 = grouped_r2(*null, numbers, weights[:1])
         null_ratio = mean_over_deviation(sensitivity[:, count:])
         regressions[layer] = Regression(
             concepts=tuple(measures),
-            groups=np.asarray(groups)[scored],
+            groups=scored_groups,
             truth=targets[scored],
             predicted=np.stack([predicted[:, :count], *repeated]),
             null_r2=null_r2.reshape(permutations, count),
@@ -140,6 +144,7 @@ def learning_curve(
     generator = np.random.default_rng(seed)
     whole = splits or _grouped_folds(codes, folds, seed)
     scored = np.sort(np.concatenate([test for _, test in whole]))
+    numbers, weights = leave_one_out(np.asarray(groups)[scored])
     reduced: dict[float, list] = {share: [] for share in shares}
     for train, test in whole:
         order = generator.permutation(np.unique(codes[train]))
@@ -156,7 +161,7 @@ def learning_curve(
             "share": share,
             "patches": np.mean([len(train) for train, _ in split]),
             "groups": np.mean([len(np.unique(codes[train])) for train, _ in split]),
-            "r2": grouped_r2(targets[scored], predicted[scored], codes[scored])[0],
+            "r2": grouped_r2(targets[scored], predicted[scored], numbers, weights[:1])[0],
         }
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from utils.concepts.regression import Folds, OfFolds, of_fold
 from utils.networks import Model
 from utils.progress import progress_bar
-from utils.statistics import jackknife_error
+from utils.statistics import jackknife_interval
 
 
 def cka_by_layer(
@@ -40,11 +40,12 @@ def cka_by_layer(
     for layer in progress_bar(networks[pairs[0][0]], desc="CKA", unit="layer"):
         grams = {name: _gram(networks[name][layer]) for pair in pairs for name in pair}
         for one, other in pairs:
-            value, error = _cka(grams[one], grams[other]), np.nan
-            if len(names) > 2:
-                kept = [np.ix_(groups != name, groups != name) for name in names]
-                error = jackknife_error([_cka(grams[one][k], grams[other][k]) for k in kept])
-            rows.append((one, other, layer, value, value - 1.96 * error, value + 1.96 * error))
+            kept = [np.ix_(groups != name, groups != name) for name in names if len(names) > 2]
+            left_out = [_cka(grams[one][k], grams[other][k]) for k in kept]
+            value = _cka(grams[one], grams[other])
+            rows.append(
+                (one, other, layer, value, *jackknife_interval(np.array([value, *left_out])))
+            )
     return pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
 
 

@@ -106,17 +106,13 @@ def achieved_by_layer(table: pd.DataFrame) -> pd.DataFrame:
     return wide.swaplevel(axis=1).sort_index(axis=1).round(3)
 
 
-def complexity_by_layer(
-    table: pd.DataFrame, *, resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def complexity_by_layer(table: pd.DataFrame) -> pd.DataFrame:
     """Mean complexity of the images by layer, with 95 % intervals over channels.
 
     Parameters
     ----------
     table : DataFrame
         Table of `achieved`, with the same channels for each network.
-    resamples, seed : int
-        Number of resamples of the channels, and their seed.
 
     Returns
     -------
@@ -132,7 +128,6 @@ def complexity_by_layer(
             pairs = itertools.combinations([*series], 2)
             series |= {f"{b} - {a}": wide[b] - wide[a] for a, b in pairs}
             for name, values in series.items():
-                codes = np.arange(len(values))
-                interval = mean_interval(values.to_numpy(), codes, resamples=resamples, seed=seed)
+                interval = mean_interval(values.to_numpy())
                 rows.append((layer, measure, name, values.mean(), *interval, len(values)))
     return pd.DataFrame(rows, columns=["layer", "measure", "network", "mean", "low", "high", "n"])
