@@ -60,12 +60,9 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
     """Student's interval of a mean of independent values, (G,); NaN for fewer than two."""
     if len(values) < 2:
         return np.nan, np.nan
-    reach = _quantile(len(values), level) * np.std(values, ddof=1) / np.sqrt(len(values))
+    quantile = student.ppf((1 + level) / 2, len(values) - 1)
+    reach = quantile * np.std(values, ddof=1) / np.sqrt(len(values))
     return float(np.mean(values) - reach), float(np.mean(values) + reach)
-
-
-def _quantile(groups: int, level: float) -> float:
-    return float(student.ppf((1 + level) / 2, groups - 1))
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
@@ -87,18 +84,36 @@ def leave_one_out(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return codes, kept / sizes
 
 
-def jackknife_interval(values: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """Interval of a statistic, (2, ...), from its values with `leave_one_out`, (1 + G, ...)."""
+def jackknife_interval(
+    values: np.ndarray, level: float = 0.95, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """Interval of a statistic, (2, ...), from its values with `leave_one_out`, (1 + G, ...).
+
+    With the stratum (such as the image) of each group, (G,), what strata have in common does not
+    widen it; NaN where a stratum has a single group.
+    """
     whole, left_out = values[0], values[1:]
-    if len(left_out) < 2:
+    strata = np.zeros(len(left_out)) if strata is None else strata
+    names, sizes = np.unique(strata, return_counts=True)
+    if len(left_out) < 2 or sizes.min() < 2:
         return np.full((2, *whole.shape), np.nan)
-    reach = _quantile(len(left_out), level) * jackknife_error(left_out)
+    squares = [jackknife_error(left_out[strata == name]) ** 2 for name in names]
+    freedom = len(left_out) - len(names)
+    reach = student.ppf((1 + level) / 2, freedom) * np.sqrt(np.sum(squares, axis=0))
     return np.stack([whole - reach, whole + reach])
 
 
 def jackknife_error(left_out: np.ndarray) -> np.ndarray:
     """Return the standard error of a statistic from its values with one group left out each."""
     return np.sqrt((len(left_out) - 1) * np.var(left_out, axis=0))
+
+
+def centred(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Subtract the mean of its stratum from each row of values, ``(N, ...)``."""
+    codes = np.unique(strata, return_inverse=True)[1]
+    sums = np.zeros((codes.max() + 1, *values.shape[1:]))
+    np.add.at(sums, codes, values)
+    return values - (sums.T / np.bincount(codes)).T[codes]
 
 
 def group_sums(values: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -112,12 +127,12 @@ def grouped_r2(
     truth: np.ndarray, predicted: np.ndarray, codes: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Compute R2 over weighted groups, one row per row of the weights, ``(rows, T)``."""
-    centred = truth - truth.mean(axis=0)
+    shifted = truth - truth.mean(axis=0)
     count = group_sums(np.ones((len(truth), 1)), codes, weights)
-    total = group_sums(centred**2, codes, weights)
-    total -= group_sums(centred, codes, weights) ** 2 / count
+    total = group_sums(shifted**2, codes, weights)
+    total -= group_sums(shifted, codes, weights) ** 2 / count
     # Without any variance R2 is undefined.
-    everything = group_sums(centred**2, codes, weights[:1])
+    everything = group_sums(shifted**2, codes, weights[:1])
     total = np.where(total > 1e-12 * everything, total, np.nan)
     return 1 - group_sums((truth - predicted) ** 2, codes, weights) / total
 

@@ -5,7 +5,7 @@ from sklearn.linear_model import LinearRegression
 
 from utils.claims import judge_relevance
 from utils.concepts import analyse, cross_validated_r2, regress
-from utils.concepts.analysis import in_sample_r2, r2_difference, r2_table, relevance
+from utils.concepts.analysis import in_sample_r2, r2_interaction, r2_table, relevance
 
 
 def test_planted_concept_is_recovered_and_a_null_is_not(planted):
@@ -48,16 +48,26 @@ def test_repeats_and_significance(planted):
     assert once[["sd_over_repeats", "null_high", "p", "q"]].isna().all(axis=None)
 
 
-def test_differences_are_paired(planted):
+def test_interaction_is_the_difference_of_differences(planted):
     features, measures, groups = planted
-    same = regress(features, measures, groups, permutations=0)
-    assert r2_difference(same.values(), same.values()) == (0, 0, 0)
-    noisy = {"layer": features["layer"] + np.random.default_rng(1).normal(size=(480, 20))}
-    worse = regress(noisy, measures, groups, permutations=0)
-    difference, low, high = r2_difference(same.values(), worse.values())
-    assert 0 < low < difference < high
-    r2 = [r2_table(found)["r2"].mean() for found in (same, worse)]
-    assert difference == pytest.approx(r2[0] - r2[1])
+    generator = np.random.default_rng(1)
+    noise = generator.normal(size=(480, 20))
+
+    def network(deep):
+        layers = {"early": features["layer"], "deep": features["layer"] + deep * noise}
+        return regress(layers, measures, groups, permutations=0)
+
+    one, other = network(1), network(0.3)
+    same = r2_interaction({"pretrained": one, "finetuned": one}, ["early"], ["deep"])
+    assert same == (0, 0, 0)
+    found = r2_interaction({"pretrained": one, "finetuned": other}, ["early"], ["deep"])
+    mean = {
+        name: r2_table(network).groupby("layer")["r2"].mean()
+        for name, network in (("pretrained", one), ("finetuned", other))
+    }
+    change = mean["finetuned"] - mean["pretrained"]
+    assert found[0] == pytest.approx(change["deep"] - change["early"])
+    assert 0 < found[1] < found[0] < found[2]
 
 
 def test_relevance_finds_the_concept_that_the_output_follows(planted):

@@ -65,7 +65,8 @@ def test_sensitivities_are_along_unit_vectors_of_the_planted_concept():
 def test_null_permutes_whole_groups():
     codes = np.repeat([0, 1, 2, 3], [5, 3, 4, 5])
     generator = np.random.default_rng(0)
-    orders = [regression._permute_groups(codes, generator) for _ in range(20)]
+    one = np.full(17, "")
+    orders = [regression._permute_groups(codes, generator, one) for _ in range(20)]
     for order in orders:
         assert sorted(order) == list(range(17))
         assert np.sum(np.diff(order) != 1) <= 3  # at most as many seams as between groups
@@ -81,7 +82,10 @@ def test_null_keeps_what_neighbours_share():
     def within(order):
         return pd.Series(values[order]).groupby(codes).var(ddof=0).mean() / values.var()
 
-    exchanged = [within(regression._permute_groups(codes, generator)) for _ in range(20)]
+    exchanged = [
+        within(regression._permute_groups(codes, generator, np.full(len(codes), "")))
+        for _ in range(20)
+    ]
     shuffled = [within(generator.permutation(len(codes))) for _ in range(20)]
     assert np.mean(exchanged) < 0.4 < 0.8 < np.mean(shuffled)
 
@@ -106,3 +110,31 @@ def test_learning_curve(planted):
     whole = cross_validated_r2(*planted, permutations=0).set_index("concept")["r2"]
     assert table.loc[("planted", 1.0), "r2"] == pytest.approx(whole["planted"])
     assert table.loc[("planted", 1.0), "patches"] == 480 * 4 / 5
+
+
+def test_what_tells_image_and_class_apart_does_not_count(planted):
+    """A concept of image and class alone is predicted perfectly, and knows nothing within."""
+    features, measures, groups = planted
+    images = np.where(groups % 2 == 0, "one", "other")
+    classes = np.arange(480) % 2
+    of_both = np.stack([images == "one", classes], axis=1).astype(np.float32)
+    layers = {"layer": np.hstack([features["layer"], of_both])}
+    generator = np.random.default_rng(0)
+    measures = measures.assign(confounded=of_both @ [3.0, 2.0] + generator.normal(size=480) / 10)
+    options = {"permutations": 2}
+    apart = cross_validated_r2(layers, measures, groups, **options).set_index("concept")["r2"]
+    options |= {"images": images, "classes": classes}
+    within = cross_validated_r2(layers, measures, groups, **options).set_index("concept")["r2"]
+    assert apart["confounded"] > 0.95 and within["confounded"] < 0.1
+    assert within["planted"] == pytest.approx(apart["planted"], abs=0.1)
+
+
+def test_groups_are_permuted_within_images():
+    codes = np.repeat(np.arange(6), 4)
+    images = np.where(codes < 3, "one", "other")
+    generator = np.random.default_rng(0)
+    orders = [regression._permute_groups(codes, generator, images) for _ in range(10)]
+    for order in orders:
+        np.testing.assert_array_equal(images[order], images)
+        assert sorted(order) == list(range(24))
+    assert len({tuple(order) for order in orders}) > 5

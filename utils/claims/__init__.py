@@ -1,15 +1,14 @@
-"""What the numbers say about the claims."""
+"""What the numbers say about the claims: endpoints, verdicts, and checks beside them."""
 
-from utils.claims.verdicts import (
-    judge_c1,
-    judge_c2,
-    judge_c3,
-    judge_randomisation,
-    judge_relevance,
-    judge_reuse,
-)
+from utils.claims.checks import judge_randomisation, judge_relevance, judge_reuse
+from utils.claims.endpoints import ENDPOINTS, LEVEL, OUTCOMES
+from utils.claims.verdicts import Verdict, judge_c1, judge_c2, judge_c3
 
 __all__ = [
+    "ENDPOINTS",
+    "LEVEL",
+    "OUTCOMES",
+    "Verdict",
     "judge_c1",
     "judge_c2",
     "judge_c3",

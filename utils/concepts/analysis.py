@@ -1,6 +1,6 @@
 """How well concepts are predicted, in-sample and held out, and whether the output needs them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +58,8 @@ def analyse(
     once : callable
         Calls ``once(function, *arguments, **options)``, such as `Run.once`, which keeps results.
     **options
-        ``folds``, ``repeats``, ``permutations`` and ``seed``, as in `regress`.
+        ``images``, ``classes``, ``folds``, ``repeats``, ``permutations`` and ``seed``, as in
+        `regress`.
 
     Returns
     -------
@@ -66,6 +67,7 @@ def analyse(
     """
     known = measures.notna().all(axis=1).to_numpy()
     measures, groups = measures[known], groups[known]
+    options |= {name: options[name][known] for name in ("images", "classes") if name in options}
     if splits:
         place = np.cumsum(known) - 1  # of each known patch, among them
         splits = [tuple(place[side[known[side]]] for side in split) for split in splits]
@@ -159,21 +161,44 @@ def r2_table(regressions: Mapping[str, Regression]) -> pd.DataFrame:
     return with_false_discovery_rate(pd.concat(tables, ignore_index=True), "p")
 
 
-def r2_difference(
-    one: Iterable[Regression], other: Iterable[Regression]
+def r2_interaction(
+    regressions: Mapping[str, Mapping[str, Regression]],
+    early: Sequence[str],
+    deep: Sequence[str],
+    *,
+    level: float = 0.95,
 ) -> tuple[float, float, float]:
-    """Return the difference of mean held-out R2 over concepts and layers, and its 95 % interval.
+    """Compare by how much finetuning changes R2 in deep layers and in early ones.
 
-    All regressions are of the same patches and concepts. The interval is the jackknife's over
-    groups.
+    Parameters
+    ----------
+    regressions : mapping of str to (mapping of str to Regression)
+        By network and layer: ``pretrained``, ``finetuned``, and ``finetuned 2`` and so on, over
+        which R2 is averaged first; of the same patches.
+    early, deep : sequence of str
+        Layers.
+    level : float
+
+    Returns
+    -------
+    difference, low, high : float
+        Finetuned minus pretrained in deep layers, minus the same in early ones, mean over concepts,
+        and its interval by the jackknife over groups within images.
     """
-    one_mean, other_mean = (
-        np.mean([regression.r2().mean(axis=(0, 2)) for regression in layers], axis=0)
-        for layers in (one, other)
-    )
-    difference = one_mean - other_mean
-    low, high = jackknife_interval(difference)
-    return float(difference[0]), float(low), float(high)
+
+    def mean_r2(network: str, layers: Sequence[str]) -> np.ndarray:
+        seeds = [by for name, by in regressions.items() if name.partition(" ")[0] == network]
+        return np.mean([by[layer].r2().mean(axis=(0, 2)) for by in seeds for layer in layers], 0)
+
+    change = {
+        layers: mean_r2("finetuned", layers) - mean_r2("pretrained", layers)
+        for layers in (tuple(deep), tuple(early))
+    }
+    values = change[tuple(deep)] - change[tuple(early)]
+    one = next(iter(regressions["pretrained"].values()))
+    images = pd.Series(one.images).groupby(one.groups).first().to_numpy()
+    low, high = jackknife_interval(values, level, images)
+    return float(values[0]), float(low), float(high)
 
 
 def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Regression concept vectors (Graziani et al. 2018), evaluated on held-out groups."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.preprocessing import normalize
 
 from utils.concepts.ridge import Ridge, choose_penalties
 from utils.progress import progress_bar
-from utils.statistics import grouped_r2, leave_one_out, mean_over_deviation, steady_scaler
+from utils.statistics import centred, grouped_r2, leave_one_out, mean_over_deviation, steady_scaler
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]  # patches to train on and to hold out
 OfFolds = np.ndarray | Sequence[np.ndarray]  # one array for all folds, or one per fold
@@ -24,8 +25,11 @@ class Regression:
 
     concepts: tuple[str, ...]
     groups: np.ndarray  # (N,), region or patient
-    truth: np.ndarray  # (N, T), the measures of the concepts
-    predicted: np.ndarray  # (repeats, N, T), by regressions that have not seen the patch's group
+    images: np.ndarray  # (N,), image or slide; "" where all count as one
+    # (N, T), the measures of the concepts, and (repeats, N, T), as predicted by regressions that
+    # have not seen the patch's group; both centred within image and class where these are given.
+    truth: np.ndarray
+    predicted: np.ndarray
     null_r2: np.ndarray  # (permutations, T), held-out R2 with permuted groups
     sensitivity: np.ndarray  # (N, T), derivative of the logit along held-out vectors, or NaN
     null_ratio: np.ndarray  # (permutations, T), mean over deviation of sensitivities
@@ -45,6 +49,8 @@ def regress(
     *,
     gradients: Mapping[str, OfFolds] | None = None,
     splits: Folds | None = None,
+    images: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
     folds: int = 5,
     repeats: int = 1,
     permutations: int = 100,
@@ -70,6 +76,9 @@ def regress(
     splits : sequence of (array, array), optional
         Indices of training and held-out patches, instead of `folds` and `repeats`; patches that
         are never held out are not scored.
+    images, classes : array, (N,), optional
+        Image (slide) and class of each patch. Predictions are scored within image and class: what
+        tells these apart, such as their stain, does not count. Groups are permuted within images.
     folds, repeats, permutations, seed : int
         Folds of groups, assignments of groups to folds, and permutations of whole groups.
     description : str
@@ -81,30 +90,32 @@ def regress(
     targets = concept_targets(features, measures, groups=groups)
     codes = np.unique(groups, return_inverse=True)[1] if splits else _fold_codes(groups, folds)
     generator = np.random.default_rng(seed)
-    orders = [_permute_groups(codes, generator) for _ in range(permutations)]
+    images = np.broadcast_to("" if images is None else images, len(groups))
+    orders = [_permute_groups(codes, generator, images) for _ in range(permutations)]
     # Concepts and their permutations share decompositions; one assignment to folds is enough.
     columns = np.hstack([targets, *(targets[order] for order in orders)])
     count = targets.shape[1]
-    seeds = range(seed, seed + repeats)
-    first, *others = [splits] if splits else [_grouped_folds(codes, folds, s) for s in seeds]
+    assigned = (_grouped_folds(codes, folds, seed + repeat) for repeat in range(repeats))
+    first, *others = [splits] if splits else assigned
     scored = np.sort(np.concatenate([test for _, test in first]))
-    scored_groups = np.asarray(groups)[scored]
-    numbers, weights = leave_one_out(scored_groups)
+    numbers, weights = leave_one_out(np.asarray(groups)[scored])
+    within = _centring(images, classes, scored)
+    truth = within(columns[scored])
     regressions = {}
     for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         slopes = gradients[layer] if gradients else None
         fitted = _cross_fit(x, columns, codes, first, slopes, seed)
         predicted, sensitivity, random = (values[scored] for values in fitted)
         repeated = (_cross_fit(x, targets, codes, split)[0][scored] for split in others)
-        null = columns[scored, count:], predicted[:, count:]
-        null_r2 = grouped_r2(*null, numbers, weights[:1])
+        centred_null = truth[:, count:], within(predicted)[:, count:]
         null_ratio = mean_over_deviation(sensitivity[:, count:])
         regressions[layer] = Regression(
             concepts=tuple(measures),
-            groups=scored_groups,
-            truth=targets[scored],
-            predicted=np.stack([predicted[:, :count], *repeated]),
-            null_r2=null_r2.reshape(permutations, count),
+            groups=np.asarray(groups)[scored],
+            images=images[scored],
+            truth=truth[:, :count],
+            predicted=np.stack([within(y) for y in (predicted[:, :count], *repeated)]),
+            null_r2=grouped_r2(*centred_null, numbers, weights[:1]).reshape(permutations, count),
             sensitivity=sensitivity[:, :count],
             null_ratio=null_ratio.reshape(permutations, count),
             random_ratio=mean_over_deviation(random),
@@ -119,6 +130,8 @@ def learning_curve(
     groups: np.ndarray,
     *,
     splits: Folds | None = None,
+    images: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
     shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
     folds: int = 5,
     seed: int = 0,
@@ -128,7 +141,7 @@ def learning_curve(
 
     Parameters
     ----------
-    features, measures, groups, splits, folds, seed, description
+    features, measures, groups, splits, images, classes, folds, seed, description
         As in `regress`.
     shares : sequence of float
         Shares of the training groups, in (0, 1]; at least two groups are kept.
@@ -145,6 +158,8 @@ def learning_curve(
     whole = splits or _grouped_folds(codes, folds, seed)
     scored = np.sort(np.concatenate([test for _, test in whole]))
     numbers, weights = leave_one_out(np.asarray(groups)[scored])
+    images = np.broadcast_to("" if images is None else images, len(groups))
+    within = _centring(images, classes, scored)
     reduced: dict[float, list] = {share: [] for share in shares}
     for train, test in whole:
         order = generator.permutation(np.unique(codes[train]))
@@ -161,7 +176,9 @@ def learning_curve(
             "share": share,
             "patches": np.mean([len(train) for train, _ in split]),
             "groups": np.mean([len(np.unique(codes[train])) for train, _ in split]),
-            "r2": grouped_r2(targets[scored], predicted[scored], numbers, weights[:1])[0],
+            "r2": grouped_r2(
+                *map(within, (targets[scored], predicted[scored])), numbers, weights[:1]
+            )[0],
         }
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
@@ -241,9 +258,27 @@ def _grouped_folds(codes: np.ndarray, folds: int, seed: int) -> Folds:
     return list(GroupKFold(folds, shuffle=True, random_state=seed).split(codes, groups=codes))
 
 
-def _permute_groups(codes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Order of patches that puts whole groups in the place of others, neighbours together."""
-    places = np.argsort(generator.permutation(codes.max() + 1))
-    order = np.empty_like(codes)
-    order[np.argsort(codes, kind="stable")] = np.argsort(places[codes], kind="stable")
+def _centring(images: np.ndarray, classes: np.ndarray | None, rows: np.ndarray) -> Callable:
+    """Make the function that centres values of these rows within image and class, if given."""
+    if classes is None and len(np.unique(images)) == 1:
+        return lambda values: values
+    known = [images] if classes is None else [images, classes]
+    strata = pd.MultiIndex.from_arrays([np.asarray(names)[rows] for names in known])
+    return partial(centred, strata=pd.factorize(strata)[0])
+
+
+def _permute_groups(
+    codes: np.ndarray, generator: np.random.Generator, images: np.ndarray
+) -> np.ndarray:
+    """Order of patches that puts whole groups in the place of others, neighbours together.
+
+    Groups stay in their image, as long as one group is in one image.
+    """
+    order = np.empty(len(codes), int)
+    for image in np.unique(images):
+        rows = np.flatnonzero(images == image)
+        _, numbers = np.unique(codes[rows], return_inverse=True)
+        places = np.argsort(generator.permutation(numbers.max() + 1))
+        by_group = np.argsort(numbers, kind="stable")
+        order[rows[by_group]] = rows[np.argsort(places[numbers], kind="stable")]
     return order

@@ -30,7 +30,6 @@ MAP = ["network", "method", "layer"]
 IOUS = [f"iou_{name}" for name in NUCLEUS_TYPES[1:]]
 OF_PATCH = [*MEASURES, *IOUS, "dead"]
 OF_GROUP = ["auroc", "auroc_same_size", "auroc_ring"]
-LEVEL = 1 - 0.05 / 3  # of intervals: three claims share 5 % (Bonferroni)
 COMPARED = ("gradcam", "gradcam++")  # methods of the finetuned network, with every rival
 
 
@@ -229,25 +228,27 @@ def differences_from_rivals(by_group: pd.DataFrame) -> pd.DataFrame:
     return table[columns]
 
 
-def compare_with_rivals(differences: pd.DataFrame) -> pd.DataFrame:
+def compare_with_rivals(differences: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
     """Average the differences of `differences_from_rivals` over groups.
 
     Parameters
     ----------
     differences : DataFrame
+    level : float
+        Of the intervals.
 
     Returns
     -------
     DataFrame
         One row per method, layer and rival: the mean ``auroc`` and ``rival_auroc``, ``difference``
-        with its 98.3 % interval ``low`` to ``high``, and numbers of ``groups``, and of those
+        with its interval ``low`` to ``high``, and numbers of ``groups``, and of those
         ``won`` and ``lost``.
     """
     keys = ["method", "layer", "rival"]
     means = differences.groupby(keys, sort=False)[["auroc", "rival_auroc"]].mean()
     signs = np.sign(differences["difference"]).groupby([differences[key] for key in keys])
     means["won"], means["lost"] = (signs.agg(lambda x, s=s: (x == s).sum()) for s in (1, -1))
-    between = intervals(differences, keys, ["difference"], level=LEVEL).set_index(keys)
+    between = intervals(differences, keys, ["difference"], level=level).set_index(keys)
     between = between.rename(columns={"mean": "difference"})
     table = means.join(between[["difference", "low", "high", "groups"]]).reset_index()
     columns = [*keys, "auroc", "rival_auroc", "difference", "low", "high", "groups", "won", "lost"]

@@ -97,6 +97,15 @@ class PatchSet:
         mask = np.isin(self.sources, list(with_both))
         return mask if mask.any() else np.ones(len(self), bool)
 
+    @property
+    def images_of_groups(self) -> np.ndarray:
+        """Name of the image that holds each patch's group, (N,); "" if a group is in several.
+
+        Patches that are files of their own have no image in common.
+        """
+        per_group = pd.Series(self.sources).groupby(self.groups).nunique()
+        return self.sources if (per_group == 1).all() else np.full(len(self), "")
+
     def folds(self, count: int = 3, *, seed: int = 0) -> list[tuple["PatchSet", "PatchSet"]]:
         """Split into training and held-out patches `count` times, each group held out once.
 

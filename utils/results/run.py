@@ -184,8 +184,9 @@ class Run:
             count = self.record["finetunings"]
             print(f"gate: {count - failed} of {count} networks are finetuned; see run.json")
 
-    def verdict(self, claim: str, text: str) -> None:
-        """Print what the data say about a claim, and keep it with the results."""
+    def verdict(self, claim: str, verdict: object) -> None:
+        """Print what the data say about a claim, a `Verdict` or text, and keep it in words."""
+        text = str(verdict)
         if self._failed:
             reasons = [
                 "{finetuning}: {condition} {value:.2f}, expected {expected}".format(**row)
