@@ -23,7 +23,7 @@ from utils.patches import PatchSet, load_sample
 from utils.versions import versions
 
 FOR_HEADS = 5000  # patches per class to which linear heads are fitted, and on which they are scored
-WATCHED = 1000  # held-out patches per class that are predicted after every epoch
+WATCHED = 50  # held-out patches per class that are predicted after every epoch
 
 
 def finetuned_model(
