@@ -34,7 +34,7 @@ def test_judgement_of_c3(planted, noise, outcome, sign):
     verdict = judge_c3(_networks(planted, *noise), ["early", "deep"])
     assert verdict.outcome == outcome and verdict.low < verdict.value < verdict.high
     assert sign == 0 or np.sign(verdict.value) == sign
-    assert f"C3: {outcome} on one nest of one tumour" in str(verdict)
+    assert f"C3: {outcome} on two images of one tumour type" in str(verdict)
     assert f"({LEVEL:.1%} interval" in str(verdict) and f"{verdict.groups} groups" in str(verdict)
 
 

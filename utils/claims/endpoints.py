@@ -66,4 +66,5 @@ ENDPOINTS = {
     "C2": Ranking(),
     "C3": Interaction(),
 }
-SCOPES = {"sample": "one nest of one tumour"}  # of a verdict, by source of the patches
+# What the sample is for each claim, of which a verdict speaks.
+SAMPLE = {"C1": "one tumour", "C2": "one nest of one tumour", "C3": "two images of one tumour type"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from utils.claims.endpoints import ENDPOINTS, LEAST_GROUPS, LEVEL, SCOPES
+from utils.claims.endpoints import ENDPOINTS, LEAST_GROUPS, LEVEL, SAMPLE
 from utils.concepts.analysis import r2_interaction
 from utils.concepts.regression import Regression
 from utils.heatmaps import compare_with_rivals
@@ -30,7 +30,7 @@ class Verdict:
     details: tuple[str, ...] = ()  # sentences that come before, with wins and losses
 
     def __str__(self) -> str:
-        where = SCOPES.get(self.scope, self.scope)
+        where = SAMPLE[self.claim] if self.scope == "sample" else self.scope
         if self.outcome == "no verdict":
             sentence = f"{self.claim}: no verdict on {where} ({self.reason})."
         else:
