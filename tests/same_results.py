@@ -37,7 +37,7 @@ def parameters(backbone: str) -> dict[str, dict]:
             "PERMUTATIONS": 4,
             "REPEATS": 1,
         }
-        | {"RANDOM_SEEDS": 2, "LAYERS": LAYERS[backbone], "MOST_CONSTANT": 1.0},
+        | {"RANDOM_SEEDS": 2, "TRANSPLANTED": 4, "LAYERS": LAYERS[backbone], "MOST_CONSTANT": 1.0},
     }
 
 

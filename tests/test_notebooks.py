@@ -124,9 +124,9 @@ def test_gradcam_twice(tmp_path, real_backbone, checkpoint, few):
 
 def test_rcvs(tmp_path, real_backbone, checkpoint):
     options = {"PER_CLASS": 60, "FOLDS": 3, "PERMUTATIONS": 2, "REPEATS": 1, "RANDOM_SEEDS": 2}
-    options |= {"LAYERS": ENDS[real_backbone], "SEED": 1}
+    options |= {"LAYERS": ENDS[real_backbone], "SEED": 1, "TRANSPLANTED": 4}
     files = _twice("RCVs_analysis", tmp_path, real_backbone, checkpoint, **options)
-    names = {"cka.csv", "weight_change.csv", "reuse.png"}
+    names = {"cka.csv", "transplants.csv", "reuse.png", "tumor_by_layer.png", "tumor_by_layer.csv"}
     names |= {"learning_curves.png", "learning_curves.csv"}
     for concepts in ("texture", "nuclei"):
         names |= {f"{concepts}_measures.png", f"{concepts}_measures.csv", f"{concepts}_r2.png"}

@@ -2,7 +2,9 @@
 
 from utils.concepts.analysis import analyse, cross_validated_r2
 from utils.concepts.measures import MEASURES, ConceptMeasures, nuclei_measures, texture_measures
-from utils.concepts.regression import learning_curve, regress
+from utils.concepts.probes import tumor_by_layer
+from utils.concepts.regression import group_folds, learning_curve, regress
+from utils.concepts.reuse import margins, reuse_by_layer
 from utils.concepts.similarity import cka_by_layer, cka_of_folds, weight_change
 
 __all__ = [
@@ -12,9 +14,13 @@ __all__ = [
     "cka_by_layer",
     "cka_of_folds",
     "cross_validated_r2",
+    "group_folds",
     "learning_curve",
+    "margins",
     "nuclei_measures",
     "regress",
+    "reuse_by_layer",
     "texture_measures",
+    "tumor_by_layer",
     "weight_change",
 ]

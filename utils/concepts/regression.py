@@ -95,7 +95,7 @@ def regress(
     # Concepts and their permutations share decompositions; one assignment to folds is enough.
     columns = np.hstack([targets, *(targets[order] for order in orders)])
     count = targets.shape[1]
-    assigned = (_grouped_folds(codes, folds, seed + repeat) for repeat in range(repeats))
+    assigned = (group_folds(codes, folds, seed + repeat) for repeat in range(repeats))
     first, *others = [splits] if splits else assigned
     scored = np.sort(np.concatenate([test for _, test in first]))
     numbers, weights = leave_one_out(np.asarray(groups)[scored])
@@ -155,7 +155,7 @@ def learning_curve(
     targets = concept_targets(features, measures, groups=groups)
     codes = np.unique(groups, return_inverse=True)[1] if splits else _fold_codes(groups, folds)
     generator = np.random.default_rng(seed)
-    whole = splits or _grouped_folds(codes, folds, seed)
+    whole = splits or group_folds(codes, folds, seed)
     scored = np.sort(np.concatenate([test for _, test in whole]))
     numbers, weights = leave_one_out(np.asarray(groups)[scored])
     images = np.broadcast_to("" if images is None else images, len(groups))
@@ -254,7 +254,20 @@ def _fold_codes(groups: np.ndarray, folds: int) -> np.ndarray:
     return codes
 
 
-def _grouped_folds(codes: np.ndarray, folds: int, seed: int) -> Folds:
+def group_folds(codes: np.ndarray, folds: int, seed: int = 0) -> Folds:
+    """Split patches into folds of whole groups.
+
+    Parameters
+    ----------
+    codes : array, (N,)
+        Group of each patch.
+    folds, seed : int
+
+    Returns
+    -------
+    list of (array, array)
+        Indices of the patches to train on and to hold out, for each fold.
+    """
     return list(GroupKFold(folds, shuffle=True, random_state=seed).split(codes, groups=codes))
 
 

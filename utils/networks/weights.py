@@ -46,7 +46,7 @@ def load_model(
     if weights == "shuffled":
         model = _load_pretrained(backbone)
         origin = f"{model.origin}, kernels shuffled, seed {seed}"
-        return _change_layers(replace(model, weights="shuffled", origin=origin), _shuffle, seed)
+        return _change_layers(replace(model, weights="shuffled", origin=origin), shuffle, seed)
     if weights == "pretrained":
         return _load_pretrained(backbone)
     if weights == "finetuned":
@@ -117,6 +117,14 @@ def unsound_layers(network: keras.Model, backbone: Backbone) -> tuple[str, ...]:
     return tuple(name for name, layers in before.items() if any(x in layers for x in empty))
 
 
+def shuffle(layer: keras.Layer, seed: int) -> None:
+    """Permute all entries of a convolution's kernel; other layers stay as they are."""
+    for variable in layer.weights if hasattr(layer, "kernel_size") else ():
+        if "kernel" in variable.name:
+            entries = np.random.default_rng(seed).permutation(variable.numpy().ravel())
+            variable.assign(entries.reshape(variable.shape))
+
+
 def randomise(layer: keras.Layer, seed: int) -> None:
     """Set a layer's weights to what they are before any training; the seed is the kernel's."""
     trained = (keras.layers.Dense, keras.layers.BatchNormalization)
@@ -128,14 +136,6 @@ def randomise(layer: keras.Layer, seed: int) -> None:
         else:
             one = variable.name in ("gamma", "moving_variance")
             variable.assign(np.full(variable.shape, float(one)))
-
-
-def _shuffle(layer: keras.Layer, seed: int) -> None:
-    """Permute all entries of a convolution's kernel; other layers stay as they are."""
-    for variable in layer.weights if hasattr(layer, "kernel_size") else ():
-        if "kernel" in variable.name:
-            entries = np.random.default_rng(seed).permutation(variable.numpy().ravel())
-            variable.assign(entries.reshape(variable.shape))
 
 
 def _change_layers(model: Model, change: Callable[[keras.Layer, int], None], seed: int) -> Model:

@@ -100,23 +100,44 @@ def test_relevance_has_stars_where_both_tests_reject():
         assert axes.get_images()[0].get_clim() == (-1.5, 1.5)
 
 
-def test_reuse_shows_r2_cka_and_change_of_kernels(held_out):
+def test_reuse_shows_r2_cka_and_transplants(held_out):
     rows = [
         ("pretrained", other, x, v, v - 0.1, v + 0.1)
         for other, v in (("finetuned", 0.9), ("random", 0.4))
         for x in LAYERS
     ]
     cka = pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
-    change = pd.DataFrame({"layer": ["a", "c"], "relative_change": [0.1, 0.3]})
-    top, middle, bottom = figures.reuse(held_out, cka, change, title="t").axes
+    rows = [("", "finetuned", 5.0), ("", "pretrained", 3.0)]
+    rows += [(x, "block set back", 4.0 + i) for i, x in enumerate(LAYERS)]
+    transplants = pd.DataFrame(rows, columns=["layer", "variant", "margin"])
+    transplants = transplants.assign(low=transplants["margin"] - 1, high=transplants["margin"] + 1)
+    top, middle, bottom = figures.reuse(held_out, cka, transplants, title="t").axes
     means = held_out[held_out["network"] == "pretrained"].groupby("layer")["r2"].mean()
     np.testing.assert_allclose(_lines(top)["pretrained"], means)
     np.testing.assert_allclose(_lines(middle)["pretrained and finetuned"], [0.9] * 3)
     np.testing.assert_allclose(_lines(middle)["pretrained and random"], [0.4] * 3)
-    heights = [bar.get_height() for bar in bottom.patches]
-    np.testing.assert_allclose(heights, [0.1, np.nan, 0.3])
+    (bars,) = bottom.containers
+    np.testing.assert_allclose(bars.lines[0].get_ydata(orig=False), [4, 5, 6])
+    whole = {name: y[0] for name, y in _lines(bottom).items()}
+    assert whole == {"finetuned, whole": 5, "pretrained, whole": 3}
     colors = {line.get_label(): line.get_color() for line in middle.lines}
     assert colors["pretrained and random"] == NETWORK_STYLES["random"]["color"]
     assert to_rgba(colors["pretrained and finetuned"]) == to_rgba(
         NETWORK_STYLES["finetuned"]["color"]
     )
+
+
+def test_tumor_by_layer_draws_one_curve_per_kind_of_network():
+    rows = [
+        (network, layer, value + i / 10, value - 0.1, value + 0.1 * (1 + len(network)))
+        for network, value in (("random", 0.5), ("random 2", 0.7), ("finetuned", 0.6))
+        for i, layer in enumerate(LAYERS)
+    ]
+    table = pd.DataFrame(rows, columns=["network", "layer", "balanced_accuracy", "low", "high"])
+    (axes,) = figures.tumor_by_layer(table, title="t").axes
+    curves = {bars.get_label(): bars for bars in axes.containers}
+    assert set(curves) == {"random", "finetuned"}
+    np.testing.assert_allclose(curves["random"].lines[0].get_ydata(orig=False), [0.6, 0.7, 0.8])
+    lowest = [segment[0, 1] for segment in curves["random"].lines[2][0].get_segments()]
+    np.testing.assert_allclose(lowest, [0.4] * 3)  # the widest interval
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == LAYERS

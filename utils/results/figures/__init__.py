@@ -14,6 +14,7 @@ from utils.results.figures.concepts import (
     r2_panels,
     relevance_map,
     reuse,
+    tumor_by_layer,
 )
 from utils.results.figures.finetuning import finetuning_summary
 from utils.results.figures.heatmaps import (

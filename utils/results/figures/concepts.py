@@ -125,23 +125,43 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
     return figure
 
 
+def tumor_by_layer(table: pd.DataFrame, *, title: str = "") -> Figure:
+    """Draw the balanced accuracy of a linear head on each layer, by network.
+
+    The table is that of `utils.concepts.tumor_by_layer`; networks such as ``random 2`` are drawn as
+    the mean of their kind, with the widest interval.
+    """
+    layers = list(table["layer"].unique())
+    kinds = table.assign(network=table["network"].str.replace(r" \d+$", "", regex=True))
+    ends = {"balanced_accuracy": "mean", "low": "min", "high": "max"}
+    means = kinds.groupby(["network", "layer"], sort=False).agg(ends)
+    means = means.rename(columns={"balanced_accuracy": "mean"})
+    figure, ((axes,),) = style.panels(1, 1, (8, 4), title)
+    style.draw_intervals(axes, means, style.network_styles(kinds["network"]), layers, 0.15)
+    style.set_ticks(axes, layers)
+    axes.axhline(0.5, color="#000000", linewidth=0.8, linestyle=":")
+    axes.set_ylabel("balanced accuracy of a linear head\n(dotted: chance)")
+    style.legend_below(figure, axes)
+    return figure
+
+
 def reuse(
-    held_out: pd.DataFrame, cka: pd.DataFrame, change: pd.DataFrame, *, title: str = ""
+    held_out: pd.DataFrame, cka: pd.DataFrame, transplants: pd.DataFrame, *, title: str = ""
 ) -> Figure:
-    """Draw held-out R2, CKA with the pretrained network and change of the kernels, by layer.
+    """Draw held-out R2, CKA with the pretrained network, and where finetuning matters, by layer.
 
     The tables are `held_out` as in `r2_panels`, of which the mean over concepts is drawn, and
-    those of `utils.concepts.cka_by_layer` and `utils.concepts.weight_change`.
+    those of `utils.concepts.cka_by_layer` and `utils.concepts.reuse_by_layer`.
     """
-    layers = held_out["layer"].unique()
+    layers = list(held_out["layer"].unique())
     places = range(len(layers))
-    figure, grid = style.panels(3, 1, (8, 8.4), title, sharex=True)
+    figure, grid = style.panels(3, 1, (8, 9.4), title, sharex=True)
     top, middle, bottom = grid[:, 0]
     means = held_out.groupby(["network", "layer"])["r2"].mean()
     for network, line in style.network_styles(held_out["network"]).items():
         top.plot(places, means[network][layers], label=network, markersize=5, **line)
     top.set_ylabel("R² of texture, held out,\nmean of measures")
-    top.set_ylim(top=1.05)
+    top.set_ylim(max(_R2_FLOOR, means.min() - 0.05), 1.05)
     top.legend(ncols=3, loc="lower left")
     for (one, other), rows in cka.groupby(["one", "other"], sort=False):
         rows, pair = rows.set_index("layer").loc[layers], f"{one} and {other}"
@@ -150,9 +170,15 @@ def reuse(
         middle.fill_between(places, rows["low"], rows["high"], color=line["color"], **style.BAND)
     middle.set(ylabel="linear CKA, unbiased", ylim=(-0.1, 1.05))
     middle.legend(loc="lower left")
-    bottom.bar(
-        places, change.set_index("layer")["relative_change"].reindex(layers), color="#0072b2"
-    )
-    bottom.set_ylabel("change of the kernels\nby finetuning, relative")
+    values = transplants.rename(columns={"margin": "mean"}).set_index(["variant", "layer"])
+    for network in ("finetuned", "pretrained"):  # left alone
+        color = style.NETWORK_STYLES[network]["color"]
+        whole = values.loc[(network, ""), "mean"]
+        bottom.axhline(whole, color=color, linestyle="--", linewidth=1, label=f"{network}, whole")
+    variants = [name for name in values.index.unique("variant") if values.loc[name].index.any()]
+    styles = {name: style.style_of(name) for name in variants}
+    style.draw_intervals(bottom, values, styles, layers, 0.15)
+    bottom.set_ylabel("log-odds of the patch's class,\nunseen patches of tumour images")
+    bottom.legend(ncols=3, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.35))
     style.set_ticks(bottom, layers)
     return figure
