@@ -78,7 +78,7 @@ def test_visualize_channels(tmp_path, real_backbone, checkpoint, few):
     layers = LAYERS[real_backbone]
     options = {"CHANNELS": 2, "SIZE": 80, "STEPS": 3, "LAYERS": layers, "PATCHES": few}
     files = _twice("visualize_channels_CNN", tmp_path, real_backbone, checkpoint, **options)
-    names = ("overview.jpg", "complexity.png", "channels.csv", "complexity.csv")
+    names = ("overview.jpg", "complexity.png", "channels.csv", "complexity.csv", "survival.png")
     assert {f"{real_backbone}/{name}" for name in names} <= files
     for folder in (real_backbone, f"{real_backbone}_finetuned"):
         assert {f"{folder}/{layer}.jpg" for layer in layers} <= files

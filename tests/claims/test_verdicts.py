@@ -7,7 +7,6 @@ from utils.claims.verdicts import early_and_deep
 from utils.concepts import regress
 from utils.concepts.measures import TEXTURE
 from utils.networks import BACKBONES
-from utils.optvis.complexity import complexity_by_layer
 
 
 def _networks(planted, noise, finetuned_noise, seeds=1):
@@ -35,7 +34,7 @@ def test_judgement_of_c3(planted, noise, outcome, sign):
     assert verdict.outcome == outcome and verdict.low < verdict.value < verdict.high
     assert sign == 0 or np.sign(verdict.value) == sign
     assert f"C3: {outcome} on two images of one tumour type" in str(verdict)
-    assert f"({LEVEL:.1%} interval" in str(verdict) and f"{verdict.groups} groups" in str(verdict)
+    assert f"({LEVEL:.1%} interval" in str(verdict) and f"{verdict.count} groups" in str(verdict)
 
 
 def test_c3_averages_over_seeds_before_it_judges(planted):
@@ -57,27 +56,43 @@ def test_c3_without_enough_groups(planted):
     assert str(verdict).startswith("C3: no verdict on mine (5 held-out groups; expected at least 6")
 
 
+def _activations(share, channels=24, spread=0.02):
+    """Of a start at 1, and images that raise a channel by 10 now, and by a share of it before."""
+    generator = np.random.default_rng(0)
+    tables = []
+    for layer in ENDPOINTS["C1"].layers["densenet121"]:
+        gain = generator.uniform(5, 15, channels)
+        before = 1 + gain * (share + spread * generator.normal(size=channels))
+        columns = {"layer": layer, "channel": range(channels), "start": 1.0}
+        columns |= {"pretrained": before, "finetuned": 1 + gain, "random": 1 + gain / 10}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables)
+
+
 @pytest.mark.parametrize(
-    ("change", "words"),
-    [(-0.2, "support C1: by both"), (0.2, "do not support"), (0, "not support")],
+    ("share", "spread", "outcome"),
+    [(0.2, 0.02, "supported"), (0.95, 0.02, "refuted"), (0.5, 0.5, "undecided")],
 )
-def test_verdict_follows_the_numbers(change, words, complexity_table):
-    assert words in judge_c1(complexity_by_layer(complexity_table(change)))
+def test_judgement_of_c1(share, spread, outcome):
+    verdict = judge_c1(_activations(share, spread=spread), "densenet121", steps=256)
+    assert verdict.outcome == outcome and verdict.count == 72
+    assert f"C1: {outcome} on one tumour" in str(verdict) and "72 channels" in str(verdict)
+    assert "random images: 0.10 (0.10 to 0.10) of the excitation" in str(verdict)
 
 
-def test_all_claims_mean_the_same_by_early_and_deep():
+def test_c1_needs_what_its_endpoint_asks_for():
+    few = judge_c1(_activations(0.2, channels=8), "densenet121", steps=256)
+    short = judge_c1(_activations(0.2), "densenet121", steps=64)
+    none = judge_c1(None, "densenet121")
+    for verdict in (few, short, none):
+        assert "C1: no verdict on one tumour (the endpoint asks for 24 channels" in str(verdict)
+    assert judge_c1(None, "resnet50").reason == "no endpoint for resnet50"
+
+
+def test_early_and_deep_are_thirds():
     layers = list("abcdefg")
     assert early_and_deep(layers) == (["a", "b"], ["f", "g"])
     assert early_and_deep(dict.fromkeys("xy")) == (["x"], ["y"])
-    rows = [
-        (layer, measure, network, value, value - 0.1, value + 0.1, 9)
-        for measure in ("bytes_per_pixel", "spectral_slope")
-        for network in ("finetuned - pretrained", "random - pretrained")
-        for layer, value in zip(layers, (1, 1, 1, 1, 1, -1, -1), strict=True)
-    ]
-    columns = ["layer", "measure", "network", "mean", "low", "high", "n"]
-    said = judge_c1(pd.DataFrame(rows, columns=columns))
-    assert "lower after finetuning in 2 of the 2 deep layers" in said and "support C1:" in said
 
 
 def _differences(pretrained, shuffled):
@@ -107,7 +122,7 @@ def test_judgement_of_c2(pretrained, outcome, groups):
     assert verdict.outcome == outcome and verdict.outcome in OUTCOMES
     assert f"C2: {outcome} on one nest of one tumour" in said
     assert f"{np.sum(np.array(pretrained) < 0)} lost" in said
-    assert verdict.groups == groups and (groups or "5 groups with enough nuclei" in said)
+    assert verdict.count == groups and (groups or "5 groups with enough nuclei" in said)
     assert groups == 0 or verdict.value == pytest.approx(np.mean(pretrained))
     assert "block" not in said and "region" not in said
 

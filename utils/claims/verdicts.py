@@ -10,7 +10,7 @@ from utils.claims.endpoints import ENDPOINTS, LEAST_GROUPS, LEVEL, SAMPLE
 from utils.concepts.analysis import r2_interaction
 from utils.concepts.regression import Regression
 from utils.heatmaps import compare_with_rivals
-from utils.optvis.complexity import MEASURES as complexity_measures
+from utils.optvis.survival import BEFORE, survival
 from utils.statistics import sign_flip_p
 
 
@@ -25,7 +25,8 @@ class Verdict:
     value: float = np.nan
     low: float = np.nan
     high: float = np.nan
-    groups: int = 0
+    count: int = 0
+    unit: str = "groups"
     reason: str = ""  # why there is no verdict
     details: tuple[str, ...] = ()  # sentences that come before, with wins and losses
 
@@ -36,43 +37,63 @@ class Verdict:
         else:
             sentence = (
                 f"{self.claim}: {self.outcome} on {where}. {self.effect}: {self.value:+.3f} "
-                f"({LEVEL:.1%} interval {self.low:+.3f} to {self.high:+.3f}, {self.groups} groups)."
+                f"({LEVEL:.1%} interval {self.low:+.3f} to {self.high:+.3f}, {self.count} "
+                f"{self.unit})."
             )
         return "\n".join([*self.details, sentence])
 
 
-def judge_c1(complexity: pd.DataFrame) -> str:
-    """Judge whether finetuning makes the images of deep layers simpler, as claim C1 states.
+def judge_c1(
+    activations: pd.DataFrame | None, backbone: str, *, steps: int = 0, scope: str = "sample"
+) -> Verdict:
+    """Judge whether the excitation by images of before survives finetuning.
+
+    By the endpoint of C1: supported if the interval of the share that survives lies below one half,
+    refuted if it lies around 1.
 
     Parameters
     ----------
-    complexity : DataFrame, from `complexity_by_layer`
+    activations : DataFrame, from `cross_activation`, or None where nothing was rendered for it
+    backbone : str
+        Name of the backbone, which has layers of the endpoint.
+    steps : int
+        Number of steps by which the images were rendered.
+    scope : str
+        Source of the patches on which the network was finetuned.
 
     Returns
     -------
-    str
+    Verdict
     """
-    deep = early_and_deep(complexity["layer"].unique())[1]
-    rows = complexity[complexity["layer"].isin(deep)].set_index(["measure", "network"]).sort_index()
-    sentences, simpler, more = [], [], []
-    for measure, title in complexity_measures.items():
-        change = rows.loc[(measure, "finetuned - pretrained")]
-        to_random = rows.loc[(measure, "random - pretrained"), "mean"].mean()
-        lower, higher = (change["high"] < 0).sum(), (change["low"] > 0).sum()
-        simpler.append(lower)
-        more.append(higher)
-        sentences.append(
-            f"{title}: lower after finetuning in {lower} of the {len(deep)} deep layers, higher in "
-            f"{higher}, undecided in {len(deep) - lower - higher} (mean change "
-            f"{change['mean'].mean():+.3f}; to random {to_random:+.3f})."
+    endpoint = ENDPOINTS["C1"]
+    about = {"claim": "C1", "scope": scope, "unit": "channels"}
+    layers = endpoint.layers.get(backbone)
+    if layers is None:
+        return Verdict(**about, outcome="no verdict", reason=f"no endpoint for {backbone}")
+    counts = {} if activations is None else activations["layer"].value_counts()
+    if steps < endpoint.steps or any(counts.get(name, 0) < endpoint.channels for name in layers):
+        reason = (
+            f"the endpoint asks for {endpoint.channels} channels of each of {', '.join(layers)}, "
+            f"and {endpoint.steps} steps"
         )
-    if min(simpler) > len(deep) / 2 and max(more) == 0:
-        verdict = "The data support C1: by both measures, most deep layers' images become simpler."
-    elif max(simpler) == 0:
-        verdict = "The data do not support C1: in no deep layer do the images become simpler."
-    else:
-        verdict = "The data support C1 in part: the measures or the deep layers disagree."
-    return "\n".join([*sentences, verdict])
+        return Verdict(**about, outcome="no verdict", reason=reason)
+    table = survival(activations[activations["layer"].isin(layers)], level=LEVEL)
+    table = table[table["layer"] == "all"].set_index("images")
+    row = table.loc[BEFORE]
+    details = tuple(
+        f"{name} images: {other.share:.2f} ({other.low:.2f} to {other.high:.2f}) of the excitation"
+        for name, other in table.drop(index=BEFORE).iterrows()
+    )
+    kept = endpoint.kept[0] <= row.low and row.high <= endpoint.kept[1]
+    outcome = "refuted" if kept else "undecided"
+    interval = {"value": row.share, "low": row.low, "high": row.high, "count": int(row.channels)}
+    return Verdict(
+        **about,
+        **interval,
+        outcome="supported" if row.high < endpoint.lost else outcome,
+        effect=f"{endpoint.effect} ({int(row.dead)} dead channels left out)",
+        details=details,
+    )
 
 
 def judge_c2(differences: pd.DataFrame, layer: str, *, scope: str = "sample") -> Verdict:
@@ -124,7 +145,7 @@ def judge_c2(differences: pd.DataFrame, layer: str, *, scope: str = "sample") ->
         value=lead,
         low=hardest["low"],
         high=hardest["high"],
-        groups=count,
+        count=count,
         details=details,
     )
 
@@ -157,7 +178,7 @@ def judge_c3(
     early, deep = early_and_deep(layers)
     value, low, high = r2_interaction(regressions, early, deep, level=LEVEL)
     groups = len(np.unique(next(iter(regressions["pretrained"].values())).groups))
-    about = {"claim": "C3", "scope": scope, "groups": groups}
+    about = {"claim": "C3", "scope": scope, "count": groups}
     if groups < LEAST_GROUPS or np.isnan(low):
         reason = f"{groups} held-out groups; expected at least {LEAST_GROUPS}, two in each image"
         return Verdict(**about, outcome="no verdict", reason=reason)

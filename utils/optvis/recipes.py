@@ -8,7 +8,7 @@ import numpy as np
 
 from utils.networks import Model
 from utils.optvis import objectives, transform
-from utils.optvis.param import image, perlin
+from utils.optvis.param import Image, image, perlin
 from utils.optvis.render import BATCH_SIZE, Ascent
 from utils.progress import progress_bar
 
@@ -22,6 +22,11 @@ class Recipe:
     beta_1: float = 0.9  # decay rates of Adam's moments
     beta_2: float = 0.999
     from_perlin: bool = False  # whether to start from Perlin noise, not from Fourier noise
+
+    def start(self, count: int, *, size: int, seed: int = 0) -> Image:
+        """Make the images from which an ascent starts; image i has the seed ``seed + i``."""
+        init = perlin(size, count, seed=seed) if self.from_perlin else None
+        return image(size, batch=count, init=init, seed=seed)
 
 
 def fast(steps: int = 128) -> Recipe:
@@ -109,8 +114,7 @@ def render_channels(
             targets = [[value - term for value in values] for term in variations] or [values]
             for name, model in models.items():
                 bar.set_description(f"{layer}, {name}")
-                init = perlin(size, len(numbers), seed=seed) if recipe.from_perlin else None
-                images = image(size, batch=len(numbers), init=init, seed=seed)
+                images = recipe.start(len(numbers), size=size, seed=seed)
                 if ascent is None or not ascent.load(model):
                     adam = keras.optimizers.Adam(**moments)
                     ascent = Ascent(model, targets[0], images, move, adam, **options)

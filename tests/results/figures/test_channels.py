@@ -91,3 +91,21 @@ def test_complexity_has_a_curve_with_error_bars_per_network(networks):
             places.add(round(float(line.get_xdata(orig=False)[0]), 3))
     assert len(places) == len(networks)  # they do not cover each other
     assert "9 channels" in figure.get_suptitle()
+
+
+def test_survival_has_one_panel_per_network_asked():
+    rows = [
+        (layer, name, 0.1 * i + j / 100, 0.0, 1.0)
+        for i, layer in enumerate(("early", "late", "all"))
+        for j, name in enumerate(("pretrained", "random"))
+    ]
+    table = pd.DataFrame(rows, columns=["layer", "images", "share", "low", "high"])
+    figure = figures.survival_by_layer({"finetuned": table, "pretrained": table}, title="t")
+    assert [axes.get_title() for axes in figure.axes] == [
+        "finetuned network, images of others",
+        "pretrained network, images of others",
+    ]
+    for axes in figure.axes:
+        curves = {bars.get_label(): bars.lines[0].get_ydata(orig=False) for bars in axes.containers}
+        np.testing.assert_allclose(curves["random"], [0.01, 0.11])
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["early", "late"]

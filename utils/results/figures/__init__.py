@@ -7,6 +7,7 @@ from utils.results.figures.channels import (
     complexity_by_layer,
     montage,
     patchwork,
+    survival_by_layer,
 )
 from utils.results.figures.concepts import (
     learning_curves,

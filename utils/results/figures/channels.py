@@ -92,3 +92,23 @@ def montage(patches: np.ndarray, side: int = 64) -> np.ndarray:
     for place, patch in enumerate(patches[:9]):
         canvas[divmod(place, 3)] = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)
     return canvas.swapaxes(1, 2).reshape(3 * side, 3 * side, 3)
+
+
+def survival_by_layer(shares: Mapping[str, pd.DataFrame], *, title: str = "") -> Figure:
+    """Draw how much of the excitation images of other networks reach, one panel per network asked.
+
+    The tables are those of `utils.optvis.survival.survival`.
+    """
+    figure, (grid,) = style.panels(1, len(shares), (10, 3.8), title, sharey=True)
+    for axes, (network, table) in zip(grid, shares.items(), strict=True):
+        values = table.rename(columns={"share": "mean"}).set_index(["images", "layer"])
+        layers = [name for name in table["layer"].unique() if name != "all"]
+        styles = style.network_styles(table["images"].unique())
+        style.draw_intervals(axes, values, styles, layers, 0.15)
+        for level in (0, 1):  # as the start, and as the network's own images
+            axes.axhline(level, color="#000000", linewidth=0.8, linestyle=":")
+        axes.set(title=f"{network} network, images of others")
+        style.set_ticks(axes, layers)
+    grid[0].set_ylabel("share of the excitation\nby the network's own images")
+    style.legend_below(figure, grid[0])
+    return figure

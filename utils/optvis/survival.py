@@ -1,0 +1,189 @@
+"""How much of a channel's excitation survives finetuning.
+
+The image that maximised a channel before finetuning is shown to the finetuned network: does the
+channel still respond, compared with the image that maximises it now?
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import pandas as pd
+
+from utils.networks import Model, layer_features
+from utils.optvis.choice import choose_channels
+from utils.optvis.recipes import Recipe, render_channels
+from utils.patches import to_uint8
+from utils.statistics import jackknife_interval
+
+ANOTHER_START = "another start"  # of the finetuned network's images: the ceiling
+START, BEFORE, AFTER = "start", "pretrained", "finetuned"  # images by the network they maximise
+
+
+def cross_activation(
+    model: Model,
+    images: Mapping[str, Mapping[str, np.ndarray]],
+    channels: Mapping[str, Sequence[int]],
+    *,
+    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+) -> pd.DataFrame:
+    """Show channel images that were made for several networks to one network.
+
+    Parameters
+    ----------
+    model : Model
+        The finetuned network.
+    images : mapping of str to (mapping of str to array, (n, H, W, 3))
+        Images by what they maximise and by layer: `START` (nothing yet), `BEFORE`, `AFTER`, and
+        others, such as those of a random network.
+    channels : mapping of str to sequence of int
+        Numbers of the n channels, by layer.
+    once : callable
+        Calls ``once(function, *arguments, **options)``, such as `Run.once`, which keeps results.
+
+    Returns
+    -------
+    DataFrame, one row per ``layer`` and ``channel``
+        Spatial mean of the channel for each of the images, by their names.
+    """
+    tables = []
+    for layer, numbers in channels.items():
+        pixels = np.concatenate([to_uint8(by_layer[layer]) for by_layer in images.values()])
+        response = once(layer_features, model, pixels, layers=[layer])[layer]
+        places = np.arange(len(numbers))
+        columns = {
+            name: response[index * len(numbers) + places, numbers]
+            for index, name in enumerate(images)
+        }
+        tables.append(pd.DataFrame({"layer": layer, "channel": numbers, **columns}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def survival(
+    activations: pd.DataFrame, reference: str = AFTER, *, level: float = 0.95
+) -> pd.DataFrame:
+    """Compute the share of the excitation that images reach.
+
+    (a - a(start)) / (a(reference) - a(start)), where a is the activation of the channel, as a ratio
+    of sums over channels, so that channels which hardly respond do not count as much.
+
+    Parameters
+    ----------
+    activations : DataFrame, from `cross_activation`
+    reference : str
+        Images that maximise the channels of the network that was asked.
+    level : float
+        Of the intervals.
+
+    Returns
+    -------
+    DataFrame, one row per ``layer`` (and ``all``) and ``images``
+        ``share``, its jackknife interval over channels, ``low`` to ``high``, and numbers of
+        ``channels`` and of ``dead`` ones, which their own image does not excite and which are left
+        out.
+    """
+    names = [name for name in activations if name not in ("layer", "channel", START, reference)]
+    rows = []
+    for layer, table in [*activations.groupby("layer", sort=False), ("all", activations)]:
+        gain = (table[reference] - table[START]).to_numpy()
+        alive = gain > 1e-6 * table[reference].abs().max()
+        count = alive.sum()
+        kept = np.vstack([np.ones(count), 1 - np.eye(count)])  # all, and one left out each
+        for name in names:
+            reached = (table[name] - table[START]).to_numpy()[alive]
+            total = np.where(kept.any(axis=1), kept @ gain[alive], np.nan)
+            shares = kept @ reached / total
+            low, high = jackknife_interval(shares, level)
+            rows.append((layer, name, shares[0], low, high, count, len(table) - count))
+    return pd.DataFrame(
+        rows, columns=["layer", "images", "share", "low", "high", "channels", "dead"]
+    )
+
+
+def first_added(model: Model, layer: str) -> int:
+    """Return the first channel that a layer adds, if it concatenates an earlier analysis layer.
+
+    In a dense block, the first channels are those of the layers before.
+    """
+    analysed = {id(model.layer(name).output) for name in model.backbone.layers}
+    keeps_channels = keras.layers.BatchNormalization, keras.layers.Activation, keras.layers.ReLU
+    tensor = model.layer(layer).output
+    while True:
+        operation = tensor._keras_history.operation
+        if isinstance(operation, keras.layers.Concatenate):
+            tensor = operation.input[0]
+        elif isinstance(operation, keeps_channels):
+            tensor = operation.input
+        else:
+            return 0
+        if id(tensor) in analysed:
+            return tensor.shape[-1]
+
+
+def choose_added(
+    model: Model, responses: Mapping[str, np.ndarray], count: int, *, seed: int = 0
+) -> dict[str, list[int]]:
+    """Draw channels of each layer from those that it adds, and that vary on patches.
+
+    Parameters
+    ----------
+    model : Model
+    responses : mapping of str to array, (N, C)
+        Mean activation of each channel on N patches, by layer.
+    count, seed : int
+
+    Returns
+    -------
+    dict of str to list of int, in ascending order
+    """
+    first = {layer: first_added(model, layer) for layer in responses}
+    added = {layer: response[:, first[layer] :] for layer, response in responses.items()}
+    chosen = choose_channels(added, count, seed=seed)
+    return {
+        layer: [number + first[layer] for number in numbers] for layer, numbers in chosen.items()
+    }
+
+
+def render_again(
+    networks: Mapping[str, Model],
+    responses: Mapping[str, np.ndarray],
+    recipe: Recipe,
+    count: int,
+    *,
+    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    size: int = 128,
+    seed: int = 0,
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, list[int]]]:
+    """Render channels that layers add, for the endpoint of C1: with its ceiling and its floor.
+
+    Parameters
+    ----------
+    networks : mapping of str to Model
+        `BEFORE`, `AFTER`, and others whose images give a floor, such as with shuffled kernels.
+    responses : mapping of str to array, (N, C)
+        Mean activation of each channel before finetuning on N patches, by layer.
+    recipe : Recipe
+    count : int
+        Number of channels per layer.
+    once : callable
+        As in `cross_activation`.
+    size, seed : int
+        As in `render_channels`.
+
+    Returns
+    -------
+    images : dict of str to dict of str to array, (n, size, size, 3)
+        Of the start, of each network, and of the finetuned one from ``another start``, by layer.
+    channels : dict of str to list of int, by layer
+    """
+    channels = choose_added(networks[BEFORE], responses, count, seed=seed)
+    images: dict[str, dict] = {name: {} for name in (START, *networks, ANOTHER_START)}
+    for layer, numbers in channels.items():
+        one = {layer: numbers}
+        rendered = once(render_channels, networks, one, recipe, size=size, seed=seed)
+        again = {ANOTHER_START: networks[AFTER]}
+        rendered |= once(render_channels, again, one, recipe, size=size, seed=seed + 100_003)
+        for name, by_layer in rendered.items():
+            images[name] |= by_layer
+        images[START][layer] = recipe.start(len(numbers), size=size, seed=seed)().numpy()
+    return images, channels
