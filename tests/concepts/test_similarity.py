@@ -44,6 +44,17 @@ def test_hsic_is_the_mean_over_four_different_patches():
     assert similarity._hsic(k, m) == pytest.approx(np.mean(terms))
 
 
+def test_what_tells_images_apart_does_not_make_features_alike():
+    generator = np.random.default_rng(0)
+    images = np.repeat([0, 1], 40)
+    networks = {
+        name: {"layer": generator.normal(size=(80, 10)) + 9 * images[:, None]} for name in "ab"
+    }
+    arguments = networks, [("a", "b")], np.repeat(np.arange(8), 10)
+    assert similarity.cka_by_layer(*arguments)["cka"][0] > 0.9
+    assert abs(similarity.cka_by_layer(*arguments, images=images)["cka"][0]) < 0.1
+
+
 def test_cka_by_layer():
     generator = np.random.default_rng(0)
     signal = generator.normal(size=(80, 10))

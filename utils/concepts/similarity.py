@@ -9,13 +9,15 @@ import pandas as pd
 from utils.concepts.regression import Folds, OfFolds, of_fold
 from utils.networks import Model
 from utils.progress import progress_bar
-from utils.statistics import jackknife_interval
+from utils.statistics import centred, jackknife_interval
 
 
 def cka_by_layer(
     networks: Mapping[str, Mapping[str, np.ndarray]],
     pairs: list[tuple[str, str]],
     groups: np.ndarray,
+    *,
+    images: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Compare the features of networks by linear centred kernel alignment (Kornblith 2019).
 
@@ -27,6 +29,9 @@ def cka_by_layer(
         Features by network and layer, from `layer_features`.
     pairs : list of (str, str)
     groups : array, (N,)
+    images : array, (N,), optional
+        Image of each patch, within which features are centred: what tells the images apart is
+        alike in most networks.
 
     Returns
     -------
@@ -36,9 +41,10 @@ def cka_by_layer(
         by the jackknife over groups (a bootstrap repeats patches, which inflates CKA).
     """
     names = np.unique(groups)
+    images = np.zeros(len(groups)) if images is None else images
     rows = []
     for layer in progress_bar(networks[pairs[0][0]], desc="CKA", unit="layer"):
-        grams = {name: _gram(networks[name][layer]) for pair in pairs for name in pair}
+        grams = {name: _gram(networks[name][layer], images) for pair in pairs for name in pair}
         for one, other in pairs:
             kept = [np.ix_(groups != name, groups != name) for name in names if len(names) > 2]
             left_out = [_cka(grams[one][k], grams[other][k]) for k in kept]
@@ -54,6 +60,8 @@ def cka_of_folds(
     pairs: list[tuple[str, str]],
     groups: np.ndarray,
     splits: Folds | None = None,
+    *,
+    images: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Compare networks on the patches that each finetuned one has not seen, and average.
 
@@ -61,7 +69,7 @@ def cka_of_folds(
     ----------
     networks, splits
         Features and splits as in `regress`, by network; without splits, of all patches.
-    pairs, groups
+    pairs, groups, images
         As in `cka_by_layer`.
 
     Returns
@@ -69,14 +77,15 @@ def cka_of_folds(
     DataFrame, as from `cka_by_layer`, with means over the splits
     """
     if splits is None:
-        return cka_by_layer(networks, pairs, groups)
+        return cka_by_layer(networks, pairs, groups, images=images)
     tables = []
     for fold, (_, test) in enumerate(splits):
         features = {
             name: {layer: of_fold(x, fold)[test] for layer, x in layers.items()}
             for name, layers in networks.items()
         }
-        tables.append(cka_by_layer(features, pairs, groups[test]))
+        of_test = None if images is None else images[test]
+        tables.append(cka_by_layer(features, pairs, groups[test], images=of_test))
     keys = ["one", "other", "layer"]
     return pd.concat(tables).groupby(keys, sort=False).mean().reset_index()
 
@@ -118,9 +127,9 @@ def _kernels_up_to(model: Model, name: str) -> list[keras.Variable]:
     return [weight for weight in weights if weight.name == "kernel"]
 
 
-def _gram(features: np.ndarray) -> np.ndarray:
-    centred = features - features.mean(axis=0, dtype=np.float64)
-    return centred @ centred.T
+def _gram(features: np.ndarray, images: np.ndarray) -> np.ndarray:
+    within = centred(features.astype(np.float64), images)
+    return within @ within.T
 
 
 def _hsic(k: np.ndarray, m: np.ndarray) -> float:
