@@ -14,6 +14,7 @@ from utils.networks.cross_fitting import (
     splits,
     unseen_by_any,
 )
+from utils.networks.embeddings import load_features
 from utils.networks.finetuned import (
     finetuned_model,
     finetuned_models,
@@ -52,6 +53,7 @@ __all__ = [
     "layer_features_and_gradients",
     "layer_features_of_folds",
     "linear_probe",
+    "load_features",
     "load_finetunings",
     "load_model",
     "load_networks",
