@@ -87,6 +87,11 @@ def test_relevance_finds_the_concept_that_the_output_follows(planted):
     assert abs(table.loc["null", "br"]) < 0.5 and table.loc["null", "q_random"] > 0.05
     own = slopes @ vector  # the same from the definition
     assert planted["ratio"] == pytest.approx(own.mean() / own.std(), rel=0.1)
+    x, y = features["layer"], measures["planted"]
+    pattern = [np.cov(channel, y)[0, 1] / y.std() for channel in x.T]  # of all patches
+    assert planted["size"] == pytest.approx((slopes @ pattern).mean(), rel=0.1)
+    assert planted["size_low"] < planted["size"] < planted["size_high"]
+    assert abs(table.loc["null", "size"]) < planted["size"] / 5
     constant = {"layer": np.tile(np.float32(vector), (480, 1))}
     linear = regress(features, measures, groups, gradients=constant, permutations=10)
     linear = relevance(linear).set_index("concept")

@@ -5,7 +5,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from utils.concepts import cross_validated_r2, learning_curve, regress, regression
+from utils.concepts import cross_validated_r2, learning_curve, regress
 from utils.concepts.ridge import PENALTIES
 
 
@@ -62,34 +62,6 @@ def test_sensitivities_are_along_unit_vectors_of_the_planted_concept():
     assert weighted / norms > 0.99
 
 
-def test_null_permutes_whole_groups():
-    codes = np.repeat([0, 1, 2, 3], [5, 3, 4, 5])
-    generator = np.random.default_rng(0)
-    one = np.full(17, "")
-    orders = [regression._permute_groups(codes, generator, one) for _ in range(20)]
-    for order in orders:
-        assert sorted(order) == list(range(17))
-        assert np.sum(np.diff(order) != 1) <= 3  # at most as many seams as between groups
-    assert len({tuple(order) for order in orders}) > 5
-
-
-def test_null_keeps_what_neighbours_share():
-    """Within groups of unequal size, values stay alike; single patches' shuffles lose that."""
-    generator = np.random.default_rng(0)
-    codes = np.repeat(np.arange(12), generator.integers(15, 25, 12))
-    values = generator.normal(size=12)[codes]
-
-    def within(order):
-        return pd.Series(values[order]).groupby(codes).var(ddof=0).mean() / values.var()
-
-    exchanged = [
-        within(regression._permute_groups(codes, generator, np.full(len(codes), "")))
-        for _ in range(20)
-    ]
-    shuffled = [within(generator.permutation(len(codes))) for _ in range(20)]
-    assert np.mean(exchanged) < 0.4 < 0.8 < np.mean(shuffled)
-
-
 def test_bad_measures(planted):
     features, measures, groups = planted
     holes = measures["null"].where(np.arange(480) > 0)
@@ -127,14 +99,3 @@ def test_what_tells_image_and_class_apart_does_not_count(planted):
     within = cross_validated_r2(layers, measures, groups, **options).set_index("concept")["r2"]
     assert apart["confounded"] > 0.95 and within["confounded"] < 0.1
     assert within["planted"] == pytest.approx(apart["planted"], abs=0.1)
-
-
-def test_groups_are_permuted_within_images():
-    codes = np.repeat(np.arange(6), 4)
-    images = np.where(codes < 3, "one", "other")
-    generator = np.random.default_rng(0)
-    orders = [regression._permute_groups(codes, generator, images) for _ in range(10)]
-    for order in orders:
-        np.testing.assert_array_equal(images[order], images)
-        assert sorted(order) == list(range(24))
-    assert len({tuple(order) for order in orders}) > 5

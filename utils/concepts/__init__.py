@@ -1,9 +1,10 @@
 """What a layer knows: concept measures, their regression and relevance, and what is reused."""
 
 from utils.concepts.analysis import analyse, cross_validated_r2
+from utils.concepts.folds import group_folds
 from utils.concepts.measures import MEASURES, ConceptMeasures, nuclei_measures, texture_measures
 from utils.concepts.probes import tumor_by_layer
-from utils.concepts.regression import group_folds, learning_curve, regress
+from utils.concepts.regression import learning_curve, regress
 from utils.concepts.reuse import margins, reuse_by_layer
 from utils.concepts.similarity import cka_by_layer, cka_of_folds, weight_change
 

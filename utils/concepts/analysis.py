@@ -9,11 +9,13 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from utils.concepts.regression import Folds, OfFolds, Regression, concept_targets, regress
+from utils.concepts.folds import Folds, OfFolds
+from utils.concepts.regression import Regression, concept_targets, regress
 from utils.progress import progress_bar
 from utils.statistics import (
     jackknife_interval,
     leave_one_out,
+    mean_interval,
     mean_over_deviation,
     percentile_interval,
     permutation_p_value,
@@ -206,7 +208,9 @@ def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:
 
     ``ratio`` is mean over standard deviation of the sensitivities s, ``low`` to ``high`` its 95 %
     interval over groups, ``br`` the bidirectional relevance R2 * mean(s) / std(s), with R2 no less
-    than 0, and ``positive`` the share of patches with s > 0. ``p_random`` and ``p_permuted`` are
+    than 0, and ``positive`` the share of patches with s > 0. ``size`` is the mean change of the
+    logit when the concept rises by one deviation and the features follow it, with ``size_low`` to
+    ``size_high``, its 95 % interval over groups. ``p_random`` and ``p_permuted`` are
     two-sided: how often random directions, or vectors of the permuted concept, have as large a
     ratio; each ``q`` controls the false discovery rate over all rows. NaN where the logit is linear
     in the layer: all patches have one sensitivity, and no ratio.
@@ -219,9 +223,12 @@ def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:
         r2 = regression.r2()[:, 0].mean(axis=0)
         ratios = mean_over_deviation(s, *leave_one_out(regression.groups))
         ratio, (low, high) = mean_over_deviation(s), jackknife_interval(ratios)
+        size = pd.DataFrame(regression.effect).groupby(regression.groups).mean().to_numpy()
+        sizes = np.array([[column.mean(), *mean_interval(column)] for column in size.T]).T
         columns = {
             "layer": layer,
             "concept": regression.concepts,
+            **dict(zip(("size", "size_low", "size_high"), sizes, strict=True)),
             "r2": r2,
             "ratio": ratio,
             "low": low,

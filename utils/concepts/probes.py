@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from utils.concepts.regression import Folds, OfFolds, of_fold
+from utils.concepts.folds import Folds, OfFolds, of_fold
 from utils.networks.probe import fit_head
 from utils.patches import PatchSet
 from utils.progress import progress_bar

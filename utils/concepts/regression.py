@@ -1,21 +1,26 @@
 """Regression concept vectors (Graziani et al. 2018), evaluated on held-out groups."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import normalize
 
+from utils.concepts.folds import (
+    Folds,
+    OfFolds,
+    centring,
+    fold_codes,
+    group_folds,
+    of_fold,
+    permute_groups,
+)
 from utils.concepts.ridge import Ridge, choose_penalties
 from utils.progress import progress_bar
-from utils.statistics import centred, grouped_r2, leave_one_out, mean_over_deviation, steady_scaler
+from utils.statistics import grouped_r2, leave_one_out, mean_over_deviation, steady_scaler
 
-Folds = Sequence[tuple[np.ndarray, np.ndarray]]  # patches to train on and to hold out
-OfFolds = np.ndarray | Sequence[np.ndarray]  # one array for all folds, or one per fold
 DIRECTIONS = 500  # random ones, with which relevance is compared
 
 
@@ -32,6 +37,7 @@ class Regression:
     predicted: np.ndarray
     null_r2: np.ndarray  # (permutations, T), held-out R2 with permuted groups
     sensitivity: np.ndarray  # (N, T), derivative of the logit along held-out vectors, or NaN
+    effect: np.ndarray  # (N, T), change of the logit when a concept rises by its deviation, or NaN
     null_ratio: np.ndarray  # (permutations, T), mean over deviation of sensitivities
     random_ratio: np.ndarray  # (directions,), the same along random directions
     linear: bool  # whether the logit is linear in the layer: all patches have one gradient
@@ -88,10 +94,10 @@ def regress(
     dict of str to Regression, by layer
     """
     targets = concept_targets(features, measures, groups=groups)
-    codes = np.unique(groups, return_inverse=True)[1] if splits else _fold_codes(groups, folds)
+    codes = np.unique(groups, return_inverse=True)[1] if splits else fold_codes(groups, folds)
     generator = np.random.default_rng(seed)
     images = np.broadcast_to("" if images is None else images, len(groups))
-    orders = [_permute_groups(codes, generator, images) for _ in range(permutations)]
+    orders = [permute_groups(codes, generator, images) for _ in range(permutations)]
     # Concepts and their permutations share decompositions; one assignment to folds is enough.
     columns = np.hstack([targets, *(targets[order] for order in orders)])
     count = targets.shape[1]
@@ -99,13 +105,13 @@ def regress(
     first, *others = [splits] if splits else assigned
     scored = np.sort(np.concatenate([test for _, test in first]))
     numbers, weights = leave_one_out(np.asarray(groups)[scored])
-    within = _centring(images, classes, scored)
+    within = centring(images, classes, scored)
     truth = within(columns[scored])
     regressions = {}
     for layer, x in progress_bar(features.items(), desc=description, unit="layer"):
         slopes = gradients[layer] if gradients else None
         fitted = _cross_fit(x, columns, codes, first, slopes, seed)
-        predicted, sensitivity, random = (values[scored] for values in fitted)
+        predicted, sensitivity, effect, random = (values[scored] for values in fitted)
         repeated = (_cross_fit(x, targets, codes, split)[0][scored] for split in others)
         centred_null = truth[:, count:], within(predicted)[:, count:]
         null_ratio = mean_over_deviation(sensitivity[:, count:])
@@ -117,6 +123,7 @@ def regress(
             predicted=np.stack([within(y) for y in (predicted[:, :count], *repeated)]),
             null_r2=grouped_r2(*centred_null, numbers, weights[:1]).reshape(permutations, count),
             sensitivity=sensitivity[:, :count],
+            effect=effect[:, :count],
             null_ratio=null_ratio.reshape(permutations, count),
             random_ratio=mean_over_deviation(random),
             linear=slopes is not None and _is_linear(slopes),
@@ -153,13 +160,13 @@ def learning_curve(
         parts), and ``r2``, held out on the same patches for every share.
     """
     targets = concept_targets(features, measures, groups=groups)
-    codes = np.unique(groups, return_inverse=True)[1] if splits else _fold_codes(groups, folds)
+    codes = np.unique(groups, return_inverse=True)[1] if splits else fold_codes(groups, folds)
     generator = np.random.default_rng(seed)
     whole = splits or group_folds(codes, folds, seed)
     scored = np.sort(np.concatenate([test for _, test in whole]))
     numbers, weights = leave_one_out(np.asarray(groups)[scored])
     images = np.broadcast_to("" if images is None else images, len(groups))
-    within = _centring(images, classes, scored)
+    within = centring(images, classes, scored)
     reduced: dict[float, list] = {share: [] for share in shares}
     for train, test in whole:
         order = generator.permutation(np.unique(codes[train]))
@@ -191,13 +198,15 @@ def _cross_fit(
     split: Folds,
     slopes: OfFolds | None = None,
     seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predict held-out patches, and compute their sensitivities from the gradients of the logit.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Predict held-out patches, and what the logit does along each concept, from its gradients.
 
-    The last array, ``(N, directions)``, has the sensitivities along random directions: any
-    directions of standardised features, mapped back to the features' units as RCVs are.
+    Sensitivities are along RCVs, which filter a concept out of the features; effects are along
+    patterns, by which the features follow it (Haufe et al. 2014, Pahde et al. 2025). The last
+    array, ``(N, directions)``, has the sensitivities along random directions: any directions of
+    standardised features, mapped back to the features' units as RCVs are.
     """
-    predicted, sensitivity = np.full_like(y, np.nan), np.full_like(y, np.nan)
+    predicted, sensitivity, effect = (np.full_like(y, np.nan) for _ in range(3))
     random = np.full((len(y), 0 if slopes is None else DIRECTIONS), np.nan)
     for fold, (train, test) in enumerate(split):
         z = of_fold(x, fold).astype(np.float64)
@@ -210,14 +219,12 @@ def _cross_fit(
             gradient, scale = of_fold(slopes, fold)[test], scaler.scale_[:, None]
             vectors = ridge.axes @ ridge.coefficients(penalties) / scale
             sensitivity[test] = gradient @ normalize(vectors, axis=0)
+            shifted = y[train] - y[train].mean(axis=0)
+            deviation = np.maximum(shifted.std(axis=0), 1e-300)
+            effect[test] = gradient @ (scale * (z[train].T @ shifted) / len(train) / deviation)
             directions = np.random.default_rng(seed).normal(size=(len(scale), DIRECTIONS)) / scale
             random[test] = gradient @ normalize(directions, axis=0)
-    return predicted, sensitivity, random
-
-
-def of_fold(arrays: OfFolds, fold: int) -> np.ndarray:
-    """Return the array of a fold."""
-    return arrays if isinstance(arrays, np.ndarray) else arrays[fold]
+    return predicted, sensitivity, effect, random
 
 
 def _is_linear(slopes: OfFolds) -> bool:
@@ -240,58 +247,3 @@ def concept_targets(
     if len(useless):
         raise ValueError(f"measures of {list(useless)} are constant or not finite: leave them out.")
     return targets
-
-
-def _fold_codes(groups: np.ndarray, folds: int) -> np.ndarray:
-    """Number the groups of all patches, ``(N,)``, if they are enough for the folds."""
-    names, codes = np.unique(groups, return_inverse=True)
-    # Each training part is split once more, by groups, to choose the penalty.
-    if folds < 2 or len(names) < folds or len(names) - -(-len(names) // folds) < 2:
-        raise ValueError(
-            f"there are {len(names)} groups for {folds} folds; expected at least two folds, one "
-            "group per fold, and two groups in each training part."
-        )
-    return codes
-
-
-def group_folds(codes: np.ndarray, folds: int, seed: int = 0) -> Folds:
-    """Split patches into folds of whole groups.
-
-    Parameters
-    ----------
-    codes : array, (N,)
-        Group of each patch.
-    folds, seed : int
-
-    Returns
-    -------
-    list of (array, array)
-        Indices of the patches to train on and to hold out, for each fold.
-    """
-    return list(GroupKFold(folds, shuffle=True, random_state=seed).split(codes, groups=codes))
-
-
-def _centring(images: np.ndarray, classes: np.ndarray | None, rows: np.ndarray) -> Callable:
-    """Make the function that centres values of these rows within image and class, if given."""
-    if classes is None and len(np.unique(images)) == 1:
-        return lambda values: values
-    known = [images] if classes is None else [images, classes]
-    strata = pd.MultiIndex.from_arrays([np.asarray(names)[rows] for names in known])
-    return partial(centred, strata=pd.factorize(strata)[0])
-
-
-def _permute_groups(
-    codes: np.ndarray, generator: np.random.Generator, images: np.ndarray
-) -> np.ndarray:
-    """Order of patches that puts whole groups in the place of others, neighbours together.
-
-    Groups stay in their image, as long as one group is in one image.
-    """
-    order = np.empty(len(codes), int)
-    for image in np.unique(images):
-        rows = np.flatnonzero(images == image)
-        _, numbers = np.unique(codes[rows], return_inverse=True)
-        places = np.argsort(generator.permutation(numbers.max() + 1))
-        by_group = np.argsort(numbers, kind="stable")
-        order[rows[by_group]] = rows[np.argsort(places[numbers], kind="stable")]
-    return order

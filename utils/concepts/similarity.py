@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from utils.concepts.regression import Folds, OfFolds, of_fold
+from utils.concepts.folds import Folds, OfFolds, of_fold
 from utils.networks import Model
 from utils.progress import progress_bar
 from utils.statistics import centred, jackknife_interval
