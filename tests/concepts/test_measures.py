@@ -1,9 +1,13 @@
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
 from utils.concepts import MEASURES, texture_measures
-from utils.concepts.measures import NUCLEI, TEXTURE, nuclei_measures
-from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
+from utils.concepts.measures import TEXTURE, nuisance_measures, pattern_measures, stain_measures
+from utils.concepts.nuclei import nuclei_measures
+from utils.patches import PatchSet
 
 
 def test_texture_by_hand():
@@ -34,57 +38,53 @@ def test_texture_is_the_mean_over_distances_and_angles():
         texture_measures(images, distances=[20])
 
 
-def test_nuclei_by_hand():
-    images = np.full((4, 30, 30, 3), 240, np.uint8)
-    masks, nuclei = np.zeros((4, 30, 30), np.uint8), np.zeros((4, 30, 30), np.int32)
-    for patch in (0, 1):
-        masks[patch, 5:9, 5:9], nuclei[patch, 5:9, 5:9] = NEOPLASTIC, 7  # 16 square pixels, round
-        masks[patch, 15:17, 4:20], nuclei[patch, 15:17, 4:20] = 1, 9  # 32 square pixels, long
-    masks[1, 0:4, 20:24], nuclei[1, 0:4, 20:24] = 2, 11  # cut by the border
-    images[0][masks[0] > 0] = (70, 50, 130)
-    masks[2] = UNANNOTATED
-    patches = PatchSet(images, np.ones(4), *(np.arange(4),) * 2, np.zeros((4, 2)), masks, nuclei)
-    table = nuclei_measures(patches)
-    assert list(table) == list(NUCLEI)
-    assert table["number"].tolist()[:2] == [2, 3]
-    np.testing.assert_allclose(table["area"][:2], (16 + 32) / 2)
-    long = np.sqrt(1 - (2**2 - 1 + 1) / (16**2 - 1 + 1))  # with the 1/12 of a pixel's own extent
-    np.testing.assert_allclose(table["eccentricity"][:2], long / 2, atol=1e-2)
-    np.testing.assert_allclose(table["neoplastic share"][:2], [16 / 48, 16 / 64])
-    assert table["haematoxylin"][0] > table["haematoxylin"][1] + 0.05
-    assert table.loc[2:].isna().all(axis=None)
-    without = PatchSet(images, np.ones(4), *(np.arange(4),) * 2, np.zeros((4, 2)))
-    assert nuclei_measures(without).isna().all(axis=None) and len(nuclei_measures(without)) == 4
-
-
 def test_registered_measures_take_patches(colored_patches):
     found = MEASURES["texture"].measure(colored_patches, distances=[2])
     expected = texture_measures(colored_patches.images, distances=[2])
     assert found.equals(expected) and MEASURES["nuclei"].measure is nuclei_measures
 
 
-def test_nuclei_of_the_sample(sample):
-    sample = sample.select(np.arange(0, len(sample), 3))
-    table = nuclei_measures(sample)
-    stroma = table[sample.sources != "hgsc_nest"]
-    assert (stroma["neoplastic share"] == 0).all() and (stroma["number"] >= 1).all()
-    known = table.dropna()
-    assert len(known) > 100 and (known["number"] >= 1).all()
-    assert (
-        known["neoplastic share"].between(0, 1).all() and known["eccentricity"].between(0, 1).all()
-    )
-    # By definition of the classes.
-    labels = sample.labels[table.notna().all(axis=1)]
-    assert known["neoplastic share"][labels == 0].max() == 0
-    assert known["neoplastic share"][labels == 1].min() >= 0.5
+def _patch(pixels, position=(3, 5)):
+    images, name = np.asarray(pixels, np.uint8)[None], np.array(["a"])
+    return PatchSet(images, np.zeros(1, int), name, name, np.array([position]))
 
 
-def test_patches_without_any_nucleus_have_no_measures():
-    """As those of a region without annotation."""
-    images = np.full((2, 9, 9, 3), 200, np.uint8)
-    masks, names = np.full((2, 9, 9), UNANNOTATED, np.uint8), np.array(["a", "b"])
-    nuclei = np.zeros((2, 9, 9), np.int32)
-    patches = PatchSet(images, np.zeros(2), names, names, np.zeros((2, 2)), masks, nuclei)
-    measures = nuclei_measures(patches)
-    assert list(measures) == list(NUCLEI) and len(measures) == 2
-    assert measures.isna().all(axis=None)
+def test_stains_by_hand():
+    grey = _patch(np.full((8, 8, 3), 200))
+    assert stain_measures(grey)["colourfulness"][0] == 0
+    nucleus, stroma = (np.full((8, 8, 3), rgb) for rgb in ((80, 60, 150), (230, 150, 190)))
+    dark, pink = (stain_measures(_patch(pixels)).iloc[0] for pixels in (nucleus, stroma))
+    assert dark["haematoxylin"] > pink["haematoxylin"] and dark["log ratio"] > pink["log ratio"]
+    pixels = np.zeros((2, 2, 3))
+    pixels[0] = (90, 0, 0)  # half red, half black: opponents (90, 45) and (0, 0)
+    spread, mean = np.hypot(45, 22.5), np.hypot(45, 22.5)
+    assert stain_measures(_patch(pixels))["colourfulness"][0] == pytest.approx(spread + 0.3 * mean)
+
+
+def test_patterns_by_hand():
+    flat = pattern_measures(_patch(np.full((20, 20, 3), 90))).iloc[0]
+    assert flat["flat"] > 0.8 and flat["uniform share"] == 1  # beyond the border is darker
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 1)).repeat(3, axis=-1)
+    rough = pattern_measures(_patch(noise)).iloc[0]
+    assert rough["flat"] < 0.2 and rough["uniform share"] < 0.9
+    stripes = np.repeat(np.arange(60) // 5 % 2 * 200, 60).reshape(60, 60, 1).repeat(3, axis=-1)
+    assert pattern_measures(_patch(stripes))["uniform share"][0] == 1
+
+
+def test_nuisances_by_hand():
+    pixels = np.full((10, 10, 3), 255)
+    pixels[:, 5:] = 10
+    sharp = nuisance_measures(_patch(pixels)).iloc[0]
+    blurred = nuisance_measures(_patch(cv2.GaussianBlur(np.uint8(pixels), (0, 0), 2))).iloc[0]
+    assert sharp["sharpness"] > blurred["sharpness"] and sharp["white share"] == 0.5
+    assert sharp[["x", "y"]].tolist() == [3, 5]
+    assert nuisance_measures(_patch(pixels, (-1, -1)))[["x", "y"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_set_has_one_row_per_patch(name, sample):
+    few = sample.select(np.arange(0, len(sample), 60))
+    table = MEASURES[name].measure(few)
+    assert len(table) == len(few) and table.notna().any().all()
+    bare = MEASURES[name].measure(replace(few, masks=None, nuclei=None))
+    assert list(bare) == list(table) and len(bare) == len(few)

@@ -2,7 +2,8 @@
 
 from utils.concepts.analysis import analyse, cross_validated_r2
 from utils.concepts.folds import group_folds
-from utils.concepts.measures import MEASURES, ConceptMeasures, nuclei_measures, texture_measures
+from utils.concepts.measures import MEASURES, ConceptMeasures, texture_measures
+from utils.concepts.nuclei import nuclei_measures
 from utils.concepts.probes import tumor_by_layer
 from utils.concepts.regression import learning_curve, regress
 from utils.concepts.reuse import margins, reuse_by_layer

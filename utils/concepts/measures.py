@@ -6,10 +6,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pandas as pd
-from skimage.feature import graycomatrix, graycoprops
+from skimage.color import rgb2hed
+from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 
+from utils.concepts.nuclei import (
+    chromatin_measures,
+    crowding_measures,
+    nuclei_measures,
+    pleomorphism_measures,
+)
 from utils.patches import PatchSet
-from utils.patches.images import check_rgb, nuclei_table
+from utils.patches.images import check_rgb
 from utils.progress import progress_bar
 
 
@@ -23,7 +30,9 @@ class ConceptMeasures:
 
 # The paper's dissimilarity and ASM are nearly contrast and energy again; energy is skewed.
 TEXTURE = ("contrast", "homogeneity", "log energy", "correlation")
-NUCLEI = ("number", "area", "eccentricity", "haematoxylin", "neoplastic share")
+STAIN = ("haematoxylin", "eosin", "log ratio", "colourfulness")
+PATTERNS = ("flat", "edges", "uniform share")
+NUISANCES = ("sharpness", "white share", "x", "y")
 
 
 def texture_measures(
@@ -57,34 +66,76 @@ def texture_measures(
     return table.assign(**{"log energy": np.log(table["log energy"])})
 
 
-def nuclei_measures(patches: PatchSet) -> pd.DataFrame:
-    """Measure the nuclei of patches.
+def stain_measures(patches: PatchSet) -> pd.DataFrame:
+    """Measure the stains of patches.
 
     Parameters
     ----------
-    patches : PatchSet
-        N patches, best with `masks` and `nuclei`.
+    patches : PatchSet of N patches
 
     Returns
     -------
     DataFrame, N rows
-        ``number`` of nuclei, cut ones too; mean ``area`` (square pixels) and ``eccentricity`` (0
-        for a circle) of whole ones; mean density of ``haematoxylin`` over the nuclei's pixels, and
-        ``neoplastic share`` of their area. NaN without such a nucleus, or without masks.
+        Mean densities of ``haematoxylin`` and ``eosin`` (Ruifrok and Johnston 2001), the ``log
+        ratio`` of the first to the second, and ``colourfulness`` (Hasler and Süsstrunk 2003).
     """
-    if patches.nuclei is None:
-        return pd.DataFrame(np.nan, index=range(len(patches)), columns=list(NUCLEI))
-    nuclei = nuclei_table(patches)
-    by_patch = nuclei.groupby("patch")
-    whole = nuclei[nuclei["whole"]].groupby("patch")
-    area = by_patch["area"].sum()
-    means = [
-        (nuclei[column] * nuclei["area"]).groupby(nuclei["patch"]).sum() / area
-        for column in ("haematoxylin", "neoplastic")
-    ]
-    columns = [by_patch.size(), whole["area"].mean(), whole["eccentricity"].mean(), *means]
-    measures = pd.DataFrame(dict(zip(NUCLEI, columns, strict=True)), dtype=np.float64)
-    return measures.reindex(range(len(patches))).rename_axis(None)
+    rows = []
+    for image in progress_bar(patches.images, desc="stain", unit="patch"):
+        image = np.asarray(image)
+        densities = rgb2hed(image)[..., :2].mean(axis=(0, 1))
+        red, green, blue = np.moveaxis(image.astype(np.float64), -1, 0)
+        opponents = np.stack([red - green, (red + green) / 2 - blue])
+        spread, mean = (np.hypot(*f(opponents, axis=(1, 2))) for f in (np.std, np.mean))
+        ratio = np.log(np.maximum(densities, 1e-6))
+        rows.append([*densities, ratio[0] - ratio[1], spread + 0.3 * mean])
+    return pd.DataFrame(rows, columns=list(STAIN))
+
+
+def pattern_measures(patches: PatchSet) -> pd.DataFrame:
+    """Measure the local binary patterns of patches (Ojala et al. 2002), 8 neighbours, radius 1.
+
+    Parameters
+    ----------
+    patches : PatchSet of N patches
+
+    Returns
+    -------
+    DataFrame, N rows
+        Shares of pixels that no neighbour is darker than (``flat``, and spots), whose darker and
+        lighter neighbours are half and half (``edges``), and whose pattern has at most two changes
+        (``uniform share``).
+    """
+    rows = []
+    for image in progress_bar(patches.images, desc="patterns", unit="patch"):
+        grey = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2GRAY)
+        codes = local_binary_pattern(grey, 8, 1, method="uniform")
+        shares = np.bincount(codes.astype(int).ravel(), minlength=10) / codes.size
+        rows.append([shares[8], shares[4], 1 - shares[9]])
+    return pd.DataFrame(rows, columns=list(PATTERNS))
+
+
+def nuisance_measures(patches: PatchSet) -> pd.DataFrame:
+    """Measure what should not matter: a network that knows it is a negative control.
+
+    Parameters
+    ----------
+    patches : PatchSet of N patches
+
+    Returns
+    -------
+    DataFrame, N rows
+        ``sharpness`` (log variance of the Laplacian), ``white share`` of pixels, and ``x`` and
+        ``y``, the place in the source; NaN where it is unknown.
+    """
+    rows = []
+    for image in progress_bar(patches.images, desc="nuisances", unit="patch"):
+        image = np.asarray(image)
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        variance = cv2.Laplacian(grey, cv2.CV_64F).var()
+        rows.append([np.log(variance + 1), (image.min(axis=-1) > 200).mean()])
+    known = (patches.positions >= 0).all(axis=1, keepdims=True)
+    places = np.where(known, patches.positions, np.nan)
+    return pd.DataFrame(np.hstack([rows, places]), columns=list(NUISANCES))
 
 
 def _texture_of_patches(patches: PatchSet, **options) -> pd.DataFrame:
@@ -94,4 +145,10 @@ def _texture_of_patches(patches: PatchSet, **options) -> pd.DataFrame:
 MEASURES = {
     "texture": ConceptMeasures("Texture", _texture_of_patches),
     "nuclei": ConceptMeasures("Nuclei", nuclei_measures),
+    "pleomorphism": ConceptMeasures("Pleomorphism", pleomorphism_measures),
+    "chromatin": ConceptMeasures("Chromatin", chromatin_measures),
+    "crowding": ConceptMeasures("Crowding", crowding_measures),
+    "stain": ConceptMeasures("Stain", stain_measures),
+    "patterns": ConceptMeasures("Local binary patterns", pattern_measures),
+    "nuisances": ConceptMeasures("Nuisances, a negative control", nuisance_measures),
 }

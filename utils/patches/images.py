@@ -15,13 +15,17 @@ from skimage.segmentation import clear_border
 from utils.patches.patchset import NEOPLASTIC, NUCLEUS_TYPES, PatchSet
 from utils.progress import progress_bar
 
-_PROPERTIES = ("label", "area", "eccentricity", "intensity_mean")
+_PROPERTIES = ("label", "area", "eccentricity", "solidity", "centroid", "intensity_mean")
 _NAMES = {"label": "nucleus", "intensity_mean-0": "haematoxylin", "intensity_mean-1": "neoplastic"}
+_NAMES |= {"centroid-0": "row", "centroid-1": "column"}
 _COLUMNS = [
     "patch",
     "nucleus",
     "area",
     "eccentricity",
+    "solidity",
+    "row",
+    "column",
     "haematoxylin",
     "neoplastic",
     "type",
@@ -77,8 +81,9 @@ def nuclei_table(patches: PatchSet) -> pd.DataFrame:
     """Tabulate all nuclei of patches whose source has masks, one row per patch and nucleus.
 
     Columns: ``patch`` (index), ``nucleus`` (number in the source), ``area`` (pixels, of the part in
-    the patch), ``eccentricity`` (0 for a circle), ``haematoxylin`` (mean density), ``neoplastic``
-    (share of its pixels of that type), ``type`` (of most pixels, see `NUCLEUS_TYPES`) and ``whole``
+    the patch), ``eccentricity`` (0 for a circle), ``solidity`` (share of the convex hull), ``row``
+    and ``column`` (centre in the patch), ``haematoxylin`` (mean density), ``neoplastic`` (share of
+    its pixels of that type), ``type`` (of most pixels, see `NUCLEUS_TYPES`) and ``whole``
     (whether the border does not cut it).
     """
     if patches.masks is None or patches.nuclei is None:
