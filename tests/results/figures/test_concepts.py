@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 
+from utils.concepts.reuse import VARIANTS
 from utils.results import figures
 from utils.results.figures.style import NETWORK_STYLES
 
@@ -108,7 +109,7 @@ def test_reuse_shows_r2_cka_and_transplants(held_out):
     ]
     cka = pd.DataFrame(rows, columns=["one", "other", "layer", "cka", "low", "high"])
     rows = [("", "finetuned", 5.0), ("", "pretrained", 3.0)]
-    rows += [(x, "block set back", 4.0 + i) for i, x in enumerate(LAYERS)]
+    rows += [(x, name, 4.0 + i) for name in VARIANTS for i, x in enumerate(LAYERS)]
     transplants = pd.DataFrame(rows, columns=["layer", "variant", "margin"])
     transplants = transplants.assign(low=transplants["margin"] - 1, high=transplants["margin"] + 1)
     top, middle, bottom = figures.reuse(held_out, cka, transplants, title="t").axes
@@ -116,7 +117,8 @@ def test_reuse_shows_r2_cka_and_transplants(held_out):
     np.testing.assert_allclose(_lines(top)["pretrained"], means)
     np.testing.assert_allclose(_lines(middle)["pretrained and finetuned"], [0.9] * 3)
     np.testing.assert_allclose(_lines(middle)["pretrained and random"], [0.4] * 3)
-    (bars,) = bottom.containers
+    assert [bars.get_label() for bars in bottom.containers] == list(VARIANTS)
+    bars = bottom.containers[0]
     np.testing.assert_allclose(bars.lines[0].get_ydata(orig=False), [4, 5, 6])
     whole = {name: y[0] for name, y in _lines(bottom).items()}
     assert whole == {"finetuned, whole": 5, "pretrained, whole": 3}

@@ -8,6 +8,13 @@ from matplotlib.figure import Figure
 
 from utils.results.figures import style
 
+# Of transplanted layers, in the order of the legend.
+_VARIANTS = {
+    "block set back": {"color": "#56b4e9", "marker": "X", "linestyle": "-"},
+    "block shuffled": {"color": "#009e73", "marker": "D", "linestyle": "-."},
+    "finetuned above": {"color": "#000000", "marker": "*", "linestyle": "--"},
+    "finetuned below": {"color": "#e69f00", "marker": "P", "linestyle": ":"},
+}
 _R2_FLOOR = -0.25  # where the axis of R2 ends; otherwise a few poor fits flatten all other curves
 
 
@@ -140,6 +147,7 @@ def tumor_by_layer(table: pd.DataFrame, *, title: str = "") -> Figure:
     style.draw_intervals(axes, means, style.network_styles(kinds["network"]), layers, 0.15)
     style.set_ticks(axes, layers)
     axes.axhline(0.5, color="#000000", linewidth=0.8, linestyle=":")
+    axes.set_ylim(0, 1.05)  # where intervals reach further, they mean no less than all
     axes.set_ylabel("balanced accuracy of a linear head\n(dotted: chance)")
     style.legend_below(figure, axes)
     return figure
@@ -175,9 +183,7 @@ def reuse(
         color = style.NETWORK_STYLES[network]["color"]
         whole = values.loc[(network, ""), "mean"]
         bottom.axhline(whole, color=color, linestyle="--", linewidth=1, label=f"{network}, whole")
-    variants = [name for name in values.index.unique("variant") if values.loc[name].index.any()]
-    styles = {name: style.style_of(name) for name in variants}
-    style.draw_intervals(bottom, values, styles, layers, 0.15)
+    style.draw_intervals(bottom, values, _VARIANTS, layers, 0.15)
     bottom.set_ylabel("log-odds of the patch's class,\nunseen patches of tumour images")
     bottom.legend(ncols=3, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.35))
     style.set_ticks(bottom, layers)
