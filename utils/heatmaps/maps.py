@@ -181,14 +181,11 @@ def stream(
     for evidence, logit in _turned_passes(model, images, directions, batch_size, *arguments):
         maps: dict[str, dict[str, np.ndarray]] = {}
         for layer, method in product(layers, methods):
-            heat = np.mean(
-                [
-                    turn_back(refine(layer, method, coarse[layer][method].numpy()), *direction)
-                    for coarse, direction in zip(evidence, directions, strict=True)
-                ],
-                axis=0,
-                dtype=np.float32,
-            )
+            directed = [
+                turn_back(refine(layer, method, coarse[layer][method].numpy()), *direction)
+                for coarse, direction in zip(evidence, directions, strict=True)
+            ]
+            heat = np.mean(directed, axis=0, dtype=np.float32) if turns else directed[0]
             if modifier != "signed":
                 heat = np.maximum(heat, 0)  # cubic interpolation overshoots
             maps.setdefault(layer, {})[method] = divide_by_peak(heat) if scaled else heat
@@ -268,5 +265,6 @@ def _check_options(methods: Sequence[str], **options: str) -> None:
 
 def divide_by_peak(maps: np.ndarray) -> np.ndarray:
     """Divide each map, ``(n, H, W)``, by its peak; maps of zeros stay as they are."""
-    peaks = np.abs(maps).max(axis=(1, 2), keepdims=True)
-    return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
+    highest, lowest = maps.max(axis=(1, 2), keepdims=True), maps.min(axis=(1, 2), keepdims=True)
+    peaks = np.maximum(highest, -lowest)
+    return maps / np.where(peaks > 0, peaks, 1)
