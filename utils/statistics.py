@@ -38,7 +38,7 @@ def intervals(
     by, measures : sequence of str
         Columns whose combinations are averaged separately (may be empty), and columns to average.
     level : float
-        Of the intervals, from Student's distribution over the means of groups.
+        Level of the intervals, from Student's distribution over the means of groups.
 
     Returns
     -------

@@ -79,16 +79,16 @@ def stain_measures(patches: PatchSet) -> pd.DataFrame:
         Mean densities of ``haematoxylin`` and ``eosin`` (Ruifrok and Johnston 2001), the ``log
         ratio`` of the first to the second, and ``colourfulness`` (Hasler and Süsstrunk 2003).
     """
-    rows = []
-    for image in progress_bar(patches.images, desc="stain", unit="patch"):
-        image = np.asarray(image)
+
+    def stains(image: np.ndarray) -> list[float]:
         densities = rgb2hed(image)[..., :2].mean(axis=(0, 1))
         red, green, blue = np.moveaxis(image.astype(np.float64), -1, 0)
         opponents = np.stack([red - green, (red + green) / 2 - blue])
         spread, mean = (np.hypot(*f(opponents, axis=(1, 2))) for f in (np.std, np.mean))
         ratio = np.log(np.maximum(densities, 1e-6))
-        rows.append([*densities, ratio[0] - ratio[1], spread + 0.3 * mean])
-    return pd.DataFrame(rows, columns=list(STAIN))
+        return [*densities, ratio[0] - ratio[1], spread + 0.3 * mean]
+
+    return _measure_images(patches, stains, STAIN, "stain")
 
 
 def pattern_measures(patches: PatchSet) -> pd.DataFrame:
@@ -105,13 +105,14 @@ def pattern_measures(patches: PatchSet) -> pd.DataFrame:
         lighter neighbours are half and half (``edges``), and whose pattern has at most two changes
         (``uniform share``).
     """
-    rows = []
-    for image in progress_bar(patches.images, desc="patterns", unit="patch"):
-        grey = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2GRAY)
+
+    def patterns(image: np.ndarray) -> list[float]:
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         codes = local_binary_pattern(grey, 8, 1, method="uniform")
         shares = np.bincount(codes.astype(int).ravel(), minlength=10) / codes.size
-        rows.append([shares[8], shares[4], 1 - shares[9]])
-    return pd.DataFrame(rows, columns=list(PATTERNS))
+        return [shares[8], shares[4], 1 - shares[9]]
+
+    return _measure_images(patches, patterns, PATTERNS, "patterns")
 
 
 def nuisance_measures(patches: PatchSet) -> pd.DataFrame:
@@ -127,15 +128,27 @@ def nuisance_measures(patches: PatchSet) -> pd.DataFrame:
         ``sharpness`` (log variance of the Laplacian), ``white share`` of pixels, and ``x`` and
         ``y``, the place in the source; NaN where it is unknown.
     """
-    rows = []
-    for image in progress_bar(patches.images, desc="nuisances", unit="patch"):
-        image = np.asarray(image)
+
+    def nuisances(image: np.ndarray) -> list[float]:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         variance = cv2.Laplacian(grey, cv2.CV_64F).var()
-        rows.append([np.log(variance + 1), (image.min(axis=-1) > 200).mean()])
+        return [np.log(variance + 1), (image.min(axis=-1) > 200).mean()]
+
+    table = _measure_images(patches, nuisances, NUISANCES[:2], "nuisances")
     known = (patches.positions >= 0).all(axis=1, keepdims=True)
     places = np.where(known, patches.positions, np.nan)
-    return pd.DataFrame(np.hstack([rows, places]), columns=list(NUISANCES))
+    return table.assign(**dict(zip(NUISANCES[2:], places.T, strict=True)))
+
+
+def _measure_images(
+    patches: PatchSet,
+    measure: Callable[[np.ndarray], list[float]],
+    names: Sequence[str],
+    description: str,
+) -> pd.DataFrame:
+    """Measure each image by itself, one column per name."""
+    images = progress_bar(patches.images, desc=description, unit="patch")
+    return pd.DataFrame([measure(np.asarray(image)) for image in images], columns=list(names))
 
 
 def _texture_of_patches(patches: PatchSet, **options) -> pd.DataFrame:

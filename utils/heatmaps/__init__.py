@@ -10,7 +10,12 @@ from utils.heatmaps.comparison import (
     measure_finetunings,
     measure_networks,
 )
-from utils.heatmaps.insertion import curve_areas, insertion_deletion, remove_and_impute
+from utils.heatmaps.insertion import (
+    curve_areas,
+    curves_of_finetunings,
+    insertion_deletion,
+    remove_and_impute,
+)
 from utils.heatmaps.maps import DeadMaps, explain, explain_by_outcome, explain_layers, stream
 from utils.heatmaps.methods import METHODS, ONE_PASS, Method
 from utils.heatmaps.nuclei import (
@@ -54,6 +59,7 @@ __all__ = [
     "check_patches",
     "compare_with_rivals",
     "curve_areas",
+    "curves_of_finetunings",
     "differences_from_rivals",
     "explain",
     "explain_by_outcome",

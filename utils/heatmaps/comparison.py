@@ -235,7 +235,7 @@ def compare_with_rivals(differences: pd.DataFrame, *, level: float = 0.95) -> pd
     ----------
     differences : DataFrame
     level : float
-        Of the intervals.
+        Level of the intervals.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 What is measured is the log-odds of tumor, since a probability near 1 hardly changes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from sklearn.metrics import auc
 from utils.heatmaps.baselines import baseline_maps
 from utils.heatmaps.maps import Maps, explain
 from utils.heatmaps.methods import ONE_PASS
-from utils.networks import Model
+from utils.networks import Finetuning, Model, average_seeds, pool
 from utils.patches import PatchSet, to_uint8
 from utils.progress import progress_bar
 
@@ -118,6 +118,38 @@ def remove_and_impute(
 
     orders = maps_in_order(model, images, maps, seed)
     return _predict(model, patches, ((name, removals(rank)) for name, rank in orders))
+
+
+def curves_of_finetunings(
+    finetunings: Sequence[Finetuning],
+    patches: PatchSet,
+    *,
+    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Insert, delete and impute pixels by the maps of networks that have not seen the patches.
+
+    Parameters
+    ----------
+    finetunings : sequence of Finetuning
+    patches : PatchSet
+    once : callable
+        Calls ``once(function, *arguments, **options)``, such as `Run.once`, which keeps results.
+
+    Returns
+    -------
+    inserted, imputed : DataFrame
+        Tables of `insertion_deletion` and `remove_and_impute`, averaged over the networks that were
+        asked about the same patch.
+    """
+
+    def curves(one: Finetuning, unseen: PatchSet) -> tuple[pd.DataFrame, pd.DataFrame]:
+        inserted = once(insertion_deletion, one.model, unseen)
+        return inserted, once(remove_and_impute, one.model, unseen)
+
+    inserted, imputed = (
+        average_seeds(table, ["logit"]) for table in pool(finetunings, patches, curves)
+    )
+    return inserted, imputed
 
 
 def impute(image: np.ndarray, removed: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -213,7 +213,7 @@ def splits(
     Parameters
     ----------
     finetunings : sequence of Finetuning
-        Of several seeds, all with the same folds.
+        Networks of one seed or several, all with the same folds.
     patches : PatchSet
 
     Returns

@@ -73,7 +73,7 @@ def survival(
     reference : str
         Images that maximise the channels of the network that was asked.
     level : float
-        Of the intervals.
+        Level of the intervals.
 
     Returns
     -------
@@ -173,7 +173,8 @@ def render_again(
     Returns
     -------
     images : dict of str to dict of str to array, (n, size, size, 3)
-        Of the start, of each network, and of the finetuned one from ``another start``, by layer.
+        Images of the start, of each network, and of the finetuned one from ``another start``, by
+        layer.
     channels : dict of str to list of int, by layer
     """
     channels = choose_added(networks[BEFORE], responses, count, seed=seed)

@@ -145,7 +145,7 @@ def save_nuclei(
     model : Model
         The network that is explained.
     explained : iterable of ExplainedPatches
-        Of correctly classified patches, the first are shown.
+        Groups of patches; of correctly classified ones, the first are shown.
     count : int
         Number of patches per class.
     colormap, opacity : str, float

@@ -229,9 +229,9 @@ def neoplastic_ranking(
     Parameters
     ----------
     differences : DataFrame
-        Of one map: ``rival``, ``group``, ``auroc``, ``rival_auroc`` and ``difference``.
+        Differences of one map: ``rival``, ``group``, ``auroc``, ``rival_auroc``, ``difference``.
     comparison : DataFrame
-        Of the same map: ``rival``, ``difference``, ``low`` and ``high``.
+        Means of the same map: ``rival``, ``difference``, ``low`` and ``high``.
     title : str
 
     Returns
