@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BACKBONE ?= auto
 RESULTS ?= interpretability_results
+REPLICATION ?=
 FORCE ?=
 
 VENV := .venv
@@ -21,7 +22,8 @@ study: counts = --folds 3 --seeds 3
 figures study: $(VENV)/installed
 	@backbone=$$($(RUN) -m utils.networks finetune --backbone $(BACKBONE) $(counts)); \
 	$(RUN) -m utils.results execute --results $(RESULTS) --backbone $$backbone \
-		--finetunings $(finetunings) $(if $(FORCE),--force)
+		--finetunings $(finetunings) $(if $(FORCE),--force) \
+		$(if $(REPLICATION),--replication $(REPLICATION))
 	@$(RUN) -m utils.results pages --results $(RESULTS)
 
 gallery: $(VENV)/installed

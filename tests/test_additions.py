@@ -64,7 +64,7 @@ def test_additions_are_regressed_and_drawn(additions):
     analysis = analyse({"tiny": features}, measures, patches.groups, **networks)
     # The mean of a colour is linear in the mean of the input, nearly so after one convolution.
     assert analysis.held_out.set_index("layer")["r2"]["early"] > 0.9
-    figure = figures.r2_panels(analysis.in_sample, analysis.held_out)
+    figure = figures.r2_panels(analysis.in_sample, analysis.held_out, analysis.baselines)
     assert "red" in " ".join(axes.get_ylabel() + axes.get_title() for axes in figure.axes)
     assert set(analysis.relevance["concept"]) == {"red"}
     figures.relevance_map(analysis.relevance)

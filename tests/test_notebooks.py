@@ -127,9 +127,12 @@ def test_rcvs(tmp_path, real_backbone, checkpoint):
     options |= {"LAYERS": ENDS[real_backbone], "SEED": 1, "TRANSPLANTED": 4}
     files = _twice("RCVs_analysis", tmp_path, real_backbone, checkpoint, **options)
     names = {"cka.csv", "transplants.csv", "reuse.png", "tumor_by_layer.png", "tumor_by_layer.csv"}
-    names |= {"learning_curves.png", "learning_curves.csv"}
-    for concepts in ("texture", "nuclei"):
+    names |= {"learning_curves.png", "learning_curves.csv", "c3.csv", "feature_changes.csv"}
+    names |= {"entanglement.png", "partial_r2.csv", "concept_angles.csv"}
+    names |= {"interventions.png", "interventions.csv"}
+    for concepts in ("texture", "nuclei", "stain"):
         names |= {f"{concepts}_measures.png", f"{concepts}_measures.csv", f"{concepts}_r2.png"}
         names |= {f"{concepts}_r2_in_sample.csv", f"{concepts}_r2_held_out.csv"}
         names |= {f"{concepts}_relevance.png", f"{concepts}_relevance.csv"}
+        names |= {f"{concepts}_effects.png", f"{concepts}_r2_baselines.csv"}
     assert set(files) == {f"rcvs/{real_backbone}/{name}" for name in names}

@@ -130,7 +130,8 @@ def grouped_r2(
     shifted = truth - truth.mean(axis=0)
     count = group_sums(np.ones((len(truth), 1)), codes, weights)
     total = group_sums(shifted**2, codes, weights)
-    total -= group_sums(shifted, codes, weights) ** 2 / count
+    with np.errstate(invalid="ignore"):  # without its only group, a set has no patches
+        total -= group_sums(shifted, codes, weights) ** 2 / count
     # Without any variance R2 is undefined.
     everything = group_sums(shifted**2, codes, weights[:1])
     total = np.where(total > 1e-12 * everything, total, np.nan)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from utils.claims import judge_relevance
+from utils.claims import judge_c3, judge_relevance
 from utils.concepts import analyse, cross_validated_r2, regress
 from utils.concepts.analysis import in_sample_r2, r2_interaction, r2_table, relevance
 
@@ -59,15 +59,46 @@ def test_interaction_is_the_difference_of_differences(planted):
 
     one, other = network(1), network(0.3)
     same = r2_interaction({"pretrained": one, "finetuned": one}, ["early"], ["deep"])
-    assert same == (0, 0, 0)
-    found = r2_interaction({"pretrained": one, "finetuned": other}, ["early"], ["deep"])
+    assert (same["difference"] == 0).all() and len(same) == 13
+    table = r2_interaction({"pretrained": one, "finetuned": other}, ["early"], ["deep"])
     mean = {
         name: r2_table(network).groupby("layer")["r2"].mean()
         for name, network in (("pretrained", one), ("finetuned", other))
     }
     change = mean["finetuned"] - mean["pretrained"]
-    assert found[0] == pytest.approx(change["deep"] - change["early"])
-    assert 0 < found[1] < found[0] < found[2]
+    assert table["difference"][0] == pytest.approx(change["deep"] - change["early"])
+    verdict = judge_c3(table)
+    assert 0 < verdict.low < verdict.value < verdict.high and verdict.outcome == "supported"
+    assert table["left_out"].tolist() == ["none", *range(12)]
+    # Seeds are averaged.
+    seeds = {"pretrained": one, "finetuned": one, "finetuned 2": other}
+    both = r2_interaction(seeds, ["early"], ["deep"])
+    np.testing.assert_allclose(both["difference"], table["difference"] / 2)
+    with pytest.raises(ValueError, match=r"layers \['other'\] were not regressed"):
+        r2_interaction(seeds, ["early"], ["other"])
+
+
+def test_effects_are_told_by_class(planted):
+    features, measures, groups = planted
+    slope = np.where(np.arange(480) % 2, 1.0, 3.0)[:, None] * np.ones((1, 20))
+    classes = np.arange(480) % 2
+    options = {"gradients": {"layer": slope}, "classes": classes, "permutations": 0}
+    row = relevance(regress(features, measures, groups, **options)).iloc[0]
+    assert row["size_class_0"] == pytest.approx(3 * row["size_class_1"])
+    assert row["size"] == pytest.approx((row["size_class_0"] + row["size_class_1"]) / 2)
+
+
+def test_concepts_are_regressed_on_other_features_too(planted):
+    features, measures, groups = planted
+    colours = measures[["planted"]].to_numpy() + np.zeros((480, 2))
+    slopes = {"layer": np.ones((480, 20))}
+    options = {"gradients": {"finetuned": slopes}, "permutations": 0}
+    networks = {"finetuned": features}
+    none = analyse(networks, measures, groups, **options)
+    assert none.baselines.empty
+    some = analyse(networks, measures, groups, baselines={"mean colours": colours}, **options)
+    r2 = some.baselines.set_index(["layer", "concept"])["r2"]
+    assert r2["mean colours", "planted"] > 0.99 and r2["mean colours", "null"] < 0.1
 
 
 def test_relevance_finds_the_concept_that_the_output_follows(planted):

@@ -74,6 +74,13 @@ def test_bad_measures(planted):
         cross_validated_r2(features, measures, groups[1:])
     with pytest.raises(ValueError, match="same PatchSet"):
         cross_validated_r2({"layer": features["layer"][:9]}, measures, groups)
+    with pytest.raises(ValueError, match="there are no measures"):
+        cross_validated_r2(features, measures[[]], groups)
+    broken = features["layer"].copy()
+    broken[5, 3] = np.nan
+    for arrays in (broken, [features["layer"], broken]):
+        with pytest.raises(ValueError, match=r"features of \['broken'\] are not finite"):
+            cross_validated_r2({**features, "broken": arrays}, measures, groups)
 
 
 def test_learning_curve(planted):

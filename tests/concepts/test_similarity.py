@@ -1,19 +1,19 @@
-from dataclasses import replace
 from itertools import permutations
 
-import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from utils.claims import judge_reuse
 from utils.concepts import similarity
-from utils.networks import Model, load_model
+
+
+def cka(*arguments, **options):
+    return similarity.cka_by_layer(similarity.cka_left_out(*arguments, **options))
 
 
 def linear_cka(one, other):
     networks, groups = {"one": {"layer": one}, "other": {"layer": other}}, np.zeros(len(one))
-    return similarity.cka_by_layer(networks, [("one", "other")], groups)["cka"][0]
+    return cka(networks, [("one", "other")], groups)["cka"][0]
 
 
 def test_equal_features_have_a_cka_of_one():
@@ -51,8 +51,8 @@ def test_what_tells_images_apart_does_not_make_features_alike():
         name: {"layer": generator.normal(size=(80, 10)) + 9 * images[:, None]} for name in "ab"
     }
     arguments = networks, [("a", "b")], np.repeat(np.arange(8), 10)
-    assert similarity.cka_by_layer(*arguments)["cka"][0] > 0.9
-    assert abs(similarity.cka_by_layer(*arguments, images=images)["cka"][0]) < 0.1
+    assert cka(*arguments)["cka"][0] > 0.9
+    assert abs(cka(*arguments, images=images)["cka"][0]) < 0.1
 
 
 def test_cka_by_layer():
@@ -64,49 +64,62 @@ def test_cka_by_layer():
         "random": {"a": generator.normal(size=(80, 10)), "b": generator.normal(size=(80, 10))},
     }
     pairs = [("pretrained", "finetuned"), ("pretrained", "random")]
-    table = similarity.cka_by_layer(networks, pairs, np.repeat(np.arange(8), 10))
-    found = table.set_index(["other", "layer"])
-    assert found.loc[("finetuned", "a"), "cka"] > 0.95
-    assert found.loc[("finetuned", "b"), "cka"] == pytest.approx(1)
-    assert found.loc[("random", "a"), "low"] < 0 < found.loc[("random", "a"), "high"]
+    groups = np.repeat(np.arange(8), 10)
+    table = cka(networks, pairs, groups).set_index(["other", "layer"])
+    assert table.loc[("finetuned", "a"), "cka"] > 0.95
+    assert table.loc[("finetuned", "b"), "cka"] == pytest.approx(1)
+    assert table.loc[("random", "a"), "low"] < 0 < table.loc[("random", "a"), "high"]
     single = linear_cka(networks["pretrained"]["a"], networks["finetuned"]["a"])
-    assert found.loc[("finetuned", "a"), "cka"] == pytest.approx(single)
-    assert np.isnan(similarity.cka_by_layer(networks, pairs, np.zeros(80))["low"]).all()
-    assert "more in deep than in early layers" in judge_reuse(table)
-    swapped = pd.concat([table[table["layer"] == "b"], table[table["layer"] == "a"]])
-    assert "more in early than in deep layers" in judge_reuse(swapped)
-    unsure = table.assign(low=table["cka"] - 1, high=table["cka"] + 1)
-    assert "not measurably more" in judge_reuse(unsure)
+    assert table.loc[("finetuned", "a"), "cka"] == pytest.approx(single)
+    assert np.isnan(cka(networks, pairs, np.zeros(80))["low"]).all()
+    kept = groups != 3
+    without = {n: {k: x[kept] for k, x in layers.items()} for n, layers in networks.items()}
+    left_out = similarity.cka_left_out(networks, pairs, groups)
+    expected = cka(without, pairs, groups[kept]).set_index(["one", "other", "layer"])["cka"]
+    np.testing.assert_allclose(left_out[3], expected)
 
 
-def test_weight_change_is_that_of_each_part(tiny_model):
-    network = keras.models.clone_model(tiny_model.network)
-    network.set_weights(tiny_model.network.get_weights())
-    kernel = network.get_layer("deep").kernel
-    kernel.assign(1.5 * kernel)
-    table = similarity.weight_change(tiny_model, replace(tiny_model, network=network))
-    assert table["layer"].tolist() == ["early", "late"]
-    np.testing.assert_allclose(table["relative_change"], [0, 0.5], atol=1e-6)
-    np.testing.assert_allclose(table["cosine"], 1)
-    with pytest.raises(ValueError, match="not of the same backbone"):
-        similarity.weight_change(tiny_model, load_model("random", "densenet121"))
+def test_where_features_are_kept_is_judged_by_the_difference():
+    generator = np.random.default_rng(0)
+    signal, groups = generator.normal(size=(80, 10)), np.repeat(np.arange(8), 10)
+    changed = signal + 2 * generator.normal(size=(80, 10))
+    networks = {
+        "pretrained": {"a": signal, "b": signal},
+        "finetuned": {"a": signal, "b": changed},
+        "random": {name: generator.normal(size=(80, 10)) for name in "ab"},
+    }
+    pairs = [("pretrained", "finetuned"), ("pretrained", "random")]
+    left_out = similarity.cka_left_out(networks, pairs, groups)
+    assert "are kept more in early than in deep layers" in judge_reuse(left_out, ["a", "b"])
+    assert "are kept more in deep than in early layers" in judge_reuse(left_out, ["b", "a"])
+    networks["finetuned"]["b"] = signal + 1e-3 * generator.normal(size=(80, 10))
+    networks["finetuned"]["a"] = signal + 1e-3 * generator.normal(size=(80, 10))
+    left_out = similarity.cka_left_out(networks, pairs, groups)
+    assert "are kept not measurably more" in judge_reuse(left_out, ["a", "b"])
 
 
-def test_every_kernel_of_a_backbone_is_counted_once():
-    model = load_model("random", "densenet121")
-    half = keras.models.clone_model(model.network)
-    half.set_weights(
-        [
-            2 * value if variable.name == "kernel" else value
-            for variable, value in zip(
-                model.network.weights, model.network.get_weights(), strict=True
-            )
-        ]
-    )
-    doubled = Model(half, model.backbone, "doubled", "", "")
-    table = similarity.weight_change(model, doubled)
-    np.testing.assert_allclose(table["relative_change"], 1, rtol=1e-6)
-    assert set(table["layer"]) <= set(model.backbone.layers) and len(table) >= 8
+def test_feature_changes_are_those_that_were_made():
+    generator = np.random.default_rng(0)
+    before = {"layer": generator.normal(size=(60, 8))}
+    step = generator.normal(size=(60, 1))
+    direction = np.eye(8)[2:3]
+    images = np.repeat([0, 1], 30)
+    slopes = {"layer": np.repeat(direction, 60, axis=0)}
+
+    def changes(change, **options):
+        after = {"layer": before["layer"] + change}
+        return similarity.feature_changes(before, after, slopes, images, **options).iloc[0]
+
+    one = changes(step @ direction)
+    assert one["directions"] == pytest.approx(1) and one["first"] == pytest.approx(1)
+    assert one["head"] == pytest.approx(1) and one["chance"] == 1 / 8
+    elsewhere = changes(step @ np.eye(8)[5:6] + 7 * images[:, None])  # the same within an image
+    assert elsewhere["head"] == pytest.approx(0, abs=1e-12)
+    assert elsewhere["relative"] == pytest.approx(one["relative"])
+    everywhere = changes(generator.normal(size=(60, 8)))
+    assert 6 < everywhere["directions"] <= 8 and 0.03 < everywhere["head"] < 0.3
+    same = changes(0)
+    assert same["relative"] < 1e-100 and same["head"] == 0
 
 
 def test_networks_of_folds_are_compared_on_their_own_held_out_patches():
@@ -118,14 +131,13 @@ def test_networks_of_folds_are_compared_on_their_own_held_out_patches():
     splits = [(np.flatnonzero(groups >= 4), np.flatnonzero(groups < 4))]
     splits.append(splits[0][::-1])
     pairs = [("pretrained", "finetuned")]
-    found = similarity.cka_of_folds(networks, pairs, groups, splits).iloc[0]
+    left_out = similarity.cka_left_out(networks, pairs, groups, splits)
     expected = []
     for features, (_, test) in zip(folds, splits, strict=True):
         pair = {"pretrained": {"layer": pretrained["layer"][test]}}
         pair["finetuned"] = {"layer": features[test]}
-        expected.append(similarity.cka_by_layer(pair, pairs, groups[test]).iloc[0]["cka"])
-    assert found["cka"] == pytest.approx(np.mean(expected)) and expected[0] < expected[1]
-    one = {"pretrained": pretrained, "finetuned": {"layer": folds[0]}}
-    pd.testing.assert_frame_equal(
-        similarity.cka_of_folds(one, pairs, groups), similarity.cka_by_layer(one, pairs, groups)
-    )
+        expected.append(similarity.cka_left_out(pair, pairs, groups[test]).iloc[0])
+    assert left_out["none"].iloc[0] == pytest.approx(np.mean([one["none"] for one in expected]))
+    assert expected[0]["none"] < expected[1]["none"]
+    assert left_out[1].iloc[0] == pytest.approx((expected[0][1] + expected[1]["none"]) / 2)
+    assert left_out.shape == (1, 9)

@@ -5,11 +5,13 @@ import pytest
 from utils.networks import layer_features, load_model
 from utils.optvis import recipes
 from utils.optvis.survival import (
+    average_activations,
     choose_added,
     cross_activation,
     first_added,
     render_again,
     survival,
+    survival_by_dose,
 )
 from utils.patches import to_uint8
 
@@ -65,18 +67,43 @@ def test_a_dense_block_adds_channels_to_those_before():
     assert all(len(set(numbers)) == 24 for numbers in chosen.values())
 
 
-def test_the_endpoint_has_a_ceiling_and_a_floor(tiny_model, tiny_backbone):
+def test_the_endpoint_has_a_ceiling_and_a_floor(tiny_backbone):
     networks = {
         name: load_model("random", tiny_backbone, seed=seed)
-        for seed, name in enumerate(("pretrained", "finetuned", "shuffled"))
+        for seed, name in enumerate(("pretrained", "finetuned", "finetuned 2", "shuffled"))
     }
     responses = {"late": np.random.default_rng(0).random((9, 6))}
     recipe = recipes.fast(steps=2)
     images, channels = render_again(networks, responses, recipe, 3, size=16)
-    assert list(images) == ["start", *networks, "another start"]
+    again = ["another start of finetuned", "another start of finetuned 2"]
+    assert list(images) == ["start", *networks, *again]
     assert {by_layer["late"].shape for by_layer in images.values()} == {(3, 16, 16, 3)}
     alone = recipes.render_channels({"x": networks["finetuned"]}, channels, recipe, size=16)
     np.testing.assert_allclose(images["finetuned"]["late"], alone["x"]["late"], atol=1e-5)
-    assert np.abs(images["another start"]["late"] - images["finetuned"]["late"]).max() > 0.01
+    assert np.abs(images[again[0]]["late"] - images["finetuned"]["late"]).max() > 0.01
     started = recipe.start(3, size=16)().numpy()
     np.testing.assert_array_equal(images["start"]["late"], started)
+    # Each finetuned network is shown its own images, and those of networks that are not finetuned.
+    table = average_activations(networks, images, channels)
+    names = ["start", "pretrained", "shuffled", "finetuned", "another start"]
+    assert list(table) == ["layer", "channel", *names]
+    answers = []
+    for name, other in zip(("finetuned", "finetuned 2"), again, strict=True):
+        shown = {k: images[k] for k in ("start", "pretrained", "shuffled")}
+        shown |= {"finetuned": images[name], "another start": images[other]}
+        answers.append(cross_activation(networks[name], shown, channels)[names])
+    np.testing.assert_allclose(table[names], (answers[0] + answers[1]) / 2, rtol=1e-6)
+
+
+def test_everything_survives_no_finetuning(tiny_backbone):
+    before, after = (load_model("random", tiny_backbone, seed=seed) for seed in (0, 1))
+    recipe, channels = recipes.fast(steps=2), {"late": [0, 1, 2]}
+    table = survival_by_dose({1: before, 5: after}, before, channels, recipe, size=16)
+    whole = table[table["layer"] == "all"].set_index("dose")
+    np.testing.assert_allclose(whole.loc[[0, 1], "share"], 1)
+    images = recipes.render_channels({"a": before, "b": after}, channels, recipe, size=16)
+    shown = {"start": {"late": recipe.start(3, size=16)().numpy()}}
+    shown |= {"pretrained": images["a"], "finetuned": images["b"]}
+    expected = survival(cross_activation(after, shown, channels)).iloc[-1]
+    assert whole.loc[5, "share"] == pytest.approx(expected["share"])
+    assert set(table["images"]) == {"pretrained"}

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from utils.claims import judge
 from utils.files import file_sha256
 from utils.results import Results, Run, figures, start
-from utils.results.record import WORK
+from utils.results.pages import build
+from utils.results.record import WORK, Record, problems
 from utils.results.run import readable
 
 
@@ -36,7 +38,7 @@ def _draw(folder):
     channels = {"a": [1, 2, 3]}
     overview = figures.channel_overview({"x": {"a": images}, "y": {"a": images}}, channels)
     results.figure(overview, "overview.png")
-    results.figure(figures.r2_panels(table, table), "r2.png")
+    results.figure(figures.r2_panels(table, table, table[:0]), "r2.png")
     pixels = np.uint8(255 * images)
     panel = figures.explanations(pixels, {"gradcam": pixels}, ["1", "2", "3"])
     results.figure(panel, "panel.png")
@@ -225,3 +227,36 @@ def test_the_same_place_is_averaged_within_the_widest_interval():
     seeds = pd.concat([TABLE, TABLE.assign(value=TABLE["value"] + 1, low=-1.0)])
     text = readable(seeds, ["layer"], ["other"], "value")
     assert text.loc[1, "z"] == "2.50 (-1.00 to 2.50)"
+
+
+@pytest.mark.parametrize(("finetunings", "outcome"), [(1, "no verdict"), (3, "supported")])
+def test_verdicts_and_pages_are_what_the_tables_give(
+    tmp_path, tiny_model, colored_patches, finetunings, outcome
+):
+    generator = np.random.default_rng(0)
+    images = ["all", *["one"] * 6, *["other"] * 6]
+    names = ["none", *(f"group {number}" for number in range(12))]
+    difference = 0.3 + 0.01 * generator.normal(size=13)
+    interaction = pd.DataFrame({"left_out": names, "image": images, "difference": difference})
+    row = {"condition": "grey", "value": 0.1, "expected": "below 0.3", "passed": True}
+    gates = pd.DataFrame([{**row, "finetuning": f"fold {i}"} for i in range(finetunings)])
+    run = Run("RCVs_analysis.ipynb", tmp_path, {"PATCHES": "sample"})
+    run.main = run.results("rcvs", "tiny")
+    run.uses({"finetuned": tiny_model}, colored_patches, gates)
+    run.judge("C3", interaction, "change of R2 without each group")
+    run.finish()
+    folder = tmp_path / "rcvs" / "tiny"
+    record = Record.read(folder)
+    about = {"backbone": "tiny", "finetunings": finetunings}
+    said = str(judge("C3", pd.read_csv(folder / "c3.csv"), **about))
+    assert record.verdicts == {"C3": said} and f"C3: {outcome} on" in said
+    pages = build(tmp_path)
+    for page in (tmp_path / "README.md", folder / "README.md"):
+        assert said.splitlines()[-1] in pages[page].replace("\\", "")
+    assert problems(tmp_path) == []
+    table = pd.read_csv(folder / "c3.csv")
+    table.assign(difference=-table["difference"]).to_csv(folder / "c3.csv", index=False)
+    record.files["c3.csv"]["sha256"] = file_sha256(folder / "c3.csv")
+    record.write(folder)
+    (line,) = problems(tmp_path)
+    assert "the verdict on C3 is not that of its table" in line

@@ -1,24 +1,28 @@
 """What the numbers say beside the claims: whether maps see the network, what is used and kept."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from utils.claims.verdicts import early_and_deep
-from utils.heatmaps.sanity import FULLY_RANDOM, ORDERS, OTHER_PATCH
-from utils.statistics import intervals
+from utils.heatmaps.sanity import FULLY_RANDOM, ORDERS, TWO_RANDOM
+from utils.statistics import intervals, jackknife_interval
 
 KEPT = {
     "more": "more in early than in deep layers",
     "less": "more in deep than in early layers",
     "undecided": "not measurably more in early or in deep layers",
 }
+MARGIN = 0.1  # of rank correlations, below which maps are as alike as those of random networks
 
 
 def judge_randomisation(table: pd.DataFrame) -> str:
     """Judge for each method whether its maps depend on the weights.
 
-    It fails where the maps of the fully random network are more similar to the original ones than
-    those of another patch, and passes where they are less similar (95 % interval of the paired
-    difference of rank correlations over groups).
+    The floor is how alike the maps of two random networks are for the same patch. A method passes
+    where its maps, once every weight is random, are no more like the original ones than that, up to
+    `MARGIN`, and fails where they are more alike (95 % interval of the paired difference of rank
+    correlations over groups). How alike they are with the head alone randomised is told beside it.
 
     Parameters
     ----------
@@ -31,18 +35,20 @@ def judge_randomisation(table: pd.DataFrame) -> str:
     lines = []
     for method, rows in table.groupby("method", sort=False):
         from_head = rows[rows["order"] == ORDERS[0]]
-        paired = from_head.pivot_table("spearman", ["patch", "group"], "stage").reset_index()
-        if not {FULLY_RANDOM, OTHER_PATCH} <= set(paired):
-            lines.append(f"{method}: undecided; the random network's maps are all constant.")
+        by_stage = from_head.groupby("stage", sort=False)["spearman"].mean()
+        if by_stage.reindex([FULLY_RANDOM, TWO_RANDOM]).isna().any():
+            lines.append(f"{method}: undecided; the maps of random networks are all constant.")
             continue
-        paired["difference"] = paired[FULLY_RANDOM] - paired[OTHER_PATCH]
+        paired = from_head.pivot_table("spearman", ["patch", "group"], "stage").reset_index()
+        paired["difference"] = paired[FULLY_RANDOM] - paired[TWO_RANDOM]
         interval = intervals(paired, [], ["difference"]).iloc[0]
         low, high, groups = interval[["low", "high", "groups"]]
+        outcome = "FAILS" if low > MARGIN else "passes" if high < MARGIN else "undecided"
         lines.append(
-            f"{method}: {_outcome(low, high, 'FAILS', 'passes')}; rank correlation with the fully "
-            f"random network's maps {paired[FULLY_RANDOM].mean():+.2f}, with those of another "
-            f"patch {paired[OTHER_PATCH].mean():+.2f}, difference {low:+.2f} to {high:+.2f} over "
-            f"{groups} groups"
+            f"{method}: {outcome}; rank correlation with the original maps {by_stage.iloc[0]:+.2f} "
+            f"with the head randomised, {by_stage[FULLY_RANDOM]:+.2f} with all weights, between "
+            f"two random networks {by_stage[TWO_RANDOM]:+.2f}; the last two differ by "
+            f"{low:+.2f} to {high:+.2f} over {groups} groups"
         )
     return "\n".join(lines)
 
@@ -70,33 +76,37 @@ def judge_relevance(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def judge_reuse(cka: pd.DataFrame) -> str:
+def judge_reuse(left_out: pd.DataFrame, layers: Sequence[str]) -> str:
     """Judge whether finetuning keeps early features more than deep ones.
 
-    They differ where their mean intervals, which are wider than necessary, do not overlap.
+    By the 95 % interval, over groups, of the difference of CKA between early and deep layers.
 
     Parameters
     ----------
-    cka : DataFrame, from `cka_by_layer`
-        Similarity of pretrained with finetuned, and of pretrained with random.
+    left_out : DataFrame, from `cka_left_out`
+        With the pairs of pretrained and finetuned, and of pretrained and random.
+    layers : sequence of str
+        Sound layers, from input to output.
 
     Returns
     -------
     str
     """
-    pairs = cka[cka["one"] == "pretrained"].set_index(["other", "layer"])[["cka", "low", "high"]]
-    (early, random_early), (deep, random_deep) = (
-        [pairs.loc[other].loc[layers].mean() for other in ("finetuned", "random")]
-        for layers in early_and_deep(pairs.loc["finetuned"].index)
+    thirds, left_out = early_and_deep(layers), left_out.sort_index()
+    kept, floor = (
+        [left_out.loc[("pretrained", other)].loc[names].mean().to_numpy() for names in thirds]
+        for other in ("finetuned", "random")
     )
-    kept = KEPT[_outcome(early["low"] - deep["high"], early["high"] - deep["low"])]
-    early_lead, deep_lead = early["cka"] - random_early["cka"], deep["cka"] - random_deep["cka"]
+    kept_more, lead_more = kept[0] - kept[1], kept[0] - floor[0] - kept[1] + floor[1]
+    words = []
+    for difference in (kept_more, lead_more):
+        low, high = jackknife_interval(difference)
+        interval = f"{difference[0]:+.2f}, {low:+.2f} to {high:+.2f}"
+        words.append(f"{KEPT[_outcome(low, high)]} ({interval})")
     return (
-        f"CKA of pretrained and finetuned: {early['cka']:.2f} in early layers, {deep['cka']:.2f} "
-        f"in deep ones; of pretrained and random {random_early['cka']:.2f} and "
-        f"{random_deep['cka']:.2f}. Features are kept {kept}. The lead over a random network is "
-        f"{early_lead:+.2f} in early and {deep_lead:+.2f} in deep layers, larger in "
-        f"{'deep' if deep_lead > early_lead else 'early'} ones."
+        f"CKA of pretrained and finetuned: {kept[0][0]:.2f} in early layers, {kept[1][0]:.2f} in "
+        f"deep ones; of pretrained and random {floor[0][0]:.2f} and {floor[1][0]:.2f}. Features "
+        f"are kept {words[0]}. They lead over those of a random network {words[1]}."
     )
 
 

@@ -1,17 +1,15 @@
 """What the numbers say about the claims, by their endpoints, in words."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from utils.claims.endpoints import ENDPOINTS, LEAST_GROUPS, LEVEL, SAMPLE
-from utils.concepts.analysis import r2_interaction
-from utils.concepts.regression import Regression
+from utils.claims.endpoints import ENDPOINTS, LEAST_FINETUNINGS, LEAST_GROUPS, LEVEL, SAMPLE
 from utils.heatmaps import compare_with_rivals
 from utils.optvis.survival import BEFORE, survival
-from utils.statistics import sign_flip_p
+from utils.statistics import jackknife_interval, sign_flip_p
 
 
 @dataclass(frozen=True)
@@ -32,19 +30,62 @@ class Verdict:
 
     def __str__(self) -> str:
         where = SAMPLE[self.claim] if self.scope == "sample" else self.scope
-        if self.outcome == "no verdict":
-            sentence = f"{self.claim}: no verdict on {where} ({self.reason})."
-        else:
-            sentence = (
-                f"{self.claim}: {self.outcome} on {where}. {self.effect}: {self.value:+.3f} "
-                f"({LEVEL:.1%} interval {self.low:+.3f} to {self.high:+.3f}, {self.count} "
-                f"{self.unit})."
+        reason = f" ({self.reason})" if self.reason else ""
+        sentence = f"{self.claim}: {self.outcome} on {where}{reason}."
+        if np.isfinite(self.value):
+            interval = f"{LEVEL:.1%} interval {self.low:+.3f} to {self.high:+.3f}, "
+            sentence += (
+                f" {self.effect}: {self.value:+.3f} ({interval if np.isfinite(self.low) else ''}"
+                f"{self.count} {self.unit})."
             )
         return "\n".join([*self.details, sentence])
 
+    def without(self, reason: str) -> "Verdict":
+        """Return the same values without a verdict on them."""
+        return replace(self, outcome="no verdict", reason=reason)
+
+
+def judge(
+    claim: str,
+    table: pd.DataFrame | None,
+    *,
+    backbone: str,
+    finetunings: int,
+    scope: str = "sample",
+) -> Verdict:
+    """Judge a claim by the table of its endpoint.
+
+    Parameters
+    ----------
+    claim : str
+        ``C1``, ``C2`` or ``C3``.
+    table : DataFrame, or None where it was not measured
+        As in `judge_c1`, `judge_c2` or `judge_c3`.
+    backbone : str
+    finetunings : int
+        Number of finetuned networks.
+    scope : str
+        Source of the patches.
+
+    Returns
+    -------
+    Verdict
+    """
+    about = {"finetunings": finetunings, "scope": scope}
+    if claim == "C1":
+        return judge_c1(table, backbone, **about)
+    if table is None:
+        reason = "its endpoint was not measured"
+        return Verdict(claim=claim, outcome="no verdict", scope=scope, reason=reason)
+    return {"C2": judge_c2, "C3": judge_c3}[claim](table, **about)
+
 
 def judge_c1(
-    activations: pd.DataFrame | None, backbone: str, *, steps: int = 0, scope: str = "sample"
+    activations: pd.DataFrame | None,
+    backbone: str,
+    *,
+    finetunings: int = LEAST_FINETUNINGS,
+    scope: str = "sample",
 ) -> Verdict:
     """Judge whether the excitation by images of before survives finetuning.
 
@@ -53,11 +94,11 @@ def judge_c1(
 
     Parameters
     ----------
-    activations : DataFrame, from `cross_activation`, or None where nothing was rendered for it
+    activations : DataFrame, from `average_activations`, or None where nothing was rendered for it
     backbone : str
         Name of the backbone, which has layers of the endpoint.
-    steps : int
-        Number of steps by which the images were rendered.
+    finetunings : int
+        Number of finetuned networks.
     scope : str
         Source of the patches on which the network was finetuned.
 
@@ -70,14 +111,16 @@ def judge_c1(
     layers = endpoint.layers.get(backbone)
     if layers is None:
         return Verdict(**about, outcome="no verdict", reason=f"no endpoint for {backbone}")
-    counts = {} if activations is None else activations["layer"].value_counts()
-    if steps < endpoint.steps or any(counts.get(name, 0) < endpoint.channels for name in layers):
+    asked = None if activations is None else activations[activations["layer"].isin(layers)]
+    counts = {} if asked is None else asked["layer"].value_counts()
+    too_few = any(counts.get(name, 0) < endpoint.channels for name in layers)
+    if too_few or asked["steps"].min() < endpoint.steps:
         reason = (
             f"the endpoint asks for {endpoint.channels} channels of each of {', '.join(layers)}, "
             f"and {endpoint.steps} steps"
         )
         return Verdict(**about, outcome="no verdict", reason=reason)
-    table = survival(activations[activations["layer"].isin(layers)], level=LEVEL)
+    table = survival(asked.drop(columns="steps"), level=LEVEL)
     table = table[table["layer"] == "all"].set_index("images")
     row = table.loc[BEFORE]
     details = tuple(
@@ -87,16 +130,19 @@ def judge_c1(
     kept = endpoint.kept[0] <= row.low and row.high <= endpoint.kept[1]
     outcome = "refuted" if kept else "undecided"
     interval = {"value": row.share, "low": row.low, "high": row.high, "count": int(row.channels)}
-    return Verdict(
+    verdict = Verdict(
         **about,
         **interval,
         outcome="supported" if row.high < endpoint.lost else outcome,
         effect=f"{endpoint.effect} ({int(row.dead)} dead channels left out)",
         details=details,
     )
+    return _with_enough(verdict, finetunings)
 
 
-def judge_c2(differences: pd.DataFrame, layer: str, *, scope: str = "sample") -> Verdict:
+def judge_c2(
+    differences: pd.DataFrame, *, finetunings: int = LEAST_FINETUNINGS, scope: str = "sample"
+) -> Verdict:
     """Judge whether Grad-CAM ranks neoplastic nuclei higher than it does without finetuning.
 
     By the endpoint of C2: supported if the AUROC within groups beats each rival by exact one-sided
@@ -106,55 +152,54 @@ def judge_c2(differences: pd.DataFrame, layer: str, *, scope: str = "sample") ->
     Parameters
     ----------
     differences : DataFrame, from `differences_from_rivals`
-    layer, scope : str
-        Layer of the overlays, and source of the patches.
+        Those of the endpoint's method, at the layer of the overlays.
+    finetunings : int
+        Number of finetuned networks.
+    scope : str
+        Source of the patches.
 
     Returns
     -------
     Verdict
     """
     endpoint = ENDPOINTS["C2"]
-    is_map = (differences["method"] == endpoint.method) & (differences["layer"] == layer)
-    of_map = differences[is_map]
-    comparison = compare_with_rivals(of_map, level=LEVEL).set_index("rival")
+    comparison = compare_with_rivals(differences, level=LEVEL).set_index("rival")
     details = tuple(
-        f"{rival}: AUROC {row.rival_auroc:.2f}, Grad-CAM at {layer} {row.auroc:.2f}, difference "
-        f"{row.difference:+.2f} ({row.low:+.2f} to {row.high:+.2f}), {row.won} groups won and "
-        f"{row.lost} lost"
+        f"{rival}: AUROC {row.rival_auroc:.2f}, Grad-CAM at {row.layer} {row.auroc:.2f}, "
+        f"difference {row.difference:+.2f} ({row.low:+.2f} to {row.high:+.2f}), {row.won} groups "
+        f"won and {row.lost} lost"
         for rival, row in comparison.iterrows()
     )
     about = {"claim": "C2", "scope": scope}
     if missing := [rival for rival in endpoint.rivals if rival not in comparison.index]:
         reason = f"no {' and no '.join(missing)} to compare with"
         return Verdict(**about, outcome="no verdict", reason=reason, details=details)
-    if (count := int(comparison["groups"].min())) < LEAST_GROUPS:
-        reason = f"{count} groups with enough nuclei; expected at least {LEAST_GROUPS}"
-        return Verdict(**about, outcome="no verdict", reason=reason, details=details)
     rivals = comparison.loc[list(endpoint.rivals)]
-    by_rival = of_map.groupby("rival")["difference"]
-    p_values = {rival: sign_flip_p(by_rival.get_group(rival)) for rival in endpoint.rivals}
-    lead = rivals["difference"].min()
-    won = max(p_values.values()) <= 1 - LEVEL and lead >= endpoint.lead
-    outcome = "refuted" if rivals["high"].min() < endpoint.lead else "undecided"
     hardest = rivals.loc[rivals["difference"].idxmin()]
-    details += tuple(f"p = {p:.4f} against the {rival}" for rival, p in p_values.items())
-    return Verdict(
+    verdict = Verdict(
         **about,
-        outcome="supported" if won else outcome,
+        outcome="refuted" if rivals["high"].min() < endpoint.lead else "undecided",
         effect=f"{endpoint.effect} (the harder one, the {hardest.name})",
-        value=lead,
+        value=hardest["difference"],
         low=hardest["low"],
         high=hardest["high"],
-        count=count,
+        count=int(comparison["groups"].min()),
         details=details,
     )
+    if verdict.count < LEAST_GROUPS:
+        reason = f"{verdict.count} groups with enough nuclei; expected at least {LEAST_GROUPS}"
+        return verdict.without(reason)
+    by_rival = differences.groupby("rival")["difference"]
+    p_values = {rival: sign_flip_p(by_rival.get_group(rival)) for rival in endpoint.rivals}
+    details += tuple(f"p = {p:.4f} against the {rival}" for rival, p in p_values.items())
+    verdict = replace(verdict, details=details)
+    if max(p_values.values()) <= 1 - LEVEL and verdict.value >= endpoint.lead:
+        verdict = replace(verdict, outcome="supported")
+    return _with_enough(verdict, finetunings)
 
 
 def judge_c3(
-    regressions: Mapping[str, Mapping[str, Regression]],
-    layers: Sequence[str],
-    *,
-    scope: str = "sample",
+    interaction: pd.DataFrame, *, finetunings: int = LEAST_FINETUNINGS, scope: str = "sample"
 ) -> Verdict:
     """Judge whether finetuning changes where texture is readable.
 
@@ -163,10 +208,10 @@ def judge_c3(
 
     Parameters
     ----------
-    regressions : mapping of str to (mapping of str to Regression)
-        By network (``pretrained``, ``finetuned``, ``finetuned 2``, ...) and layer.
-    layers : sequence of str
-        Sound analysis layers, from input to output.
+    interaction : DataFrame, from `r2_interaction`
+        Difference of the last and the first third of the sound layers.
+    finetunings : int
+        Number of finetuned networks.
     scope : str
         Source of the patches.
 
@@ -175,24 +220,49 @@ def judge_c3(
     Verdict
     """
     endpoint = ENDPOINTS["C3"]
-    early, deep = early_and_deep(layers)
-    value, low, high = r2_interaction(regressions, early, deep, level=LEVEL)
-    groups = len(np.unique(next(iter(regressions["pretrained"].values())).groups))
-    about = {"claim": "C3", "scope": scope, "count": groups}
-    if groups < LEAST_GROUPS or np.isnan(low):
-        reason = f"{groups} held-out groups; expected at least {LEAST_GROUPS}, two in each image"
-        return Verdict(**about, outcome="no verdict", reason=reason)
-    if (low > 0 or high < 0) and abs(value) >= endpoint.margin:
-        outcome = "supported"
-    else:
-        within = -endpoint.margin < low and high < endpoint.margin
-        outcome = "refuted" if within else "undecided"
-    interval = {"value": value, "low": low, "high": high}
-    return Verdict(**about, **interval, outcome=outcome, effect=endpoint.effect)
+    images = interaction["image"].fillna("").to_numpy()[1:]
+    low, high = jackknife_interval(interaction["difference"].to_numpy(), LEVEL, images)
+    verdict = Verdict(
+        claim="C3",
+        outcome="undecided",
+        scope=scope,
+        effect=endpoint.effect,
+        value=interaction["difference"].iloc[0],
+        low=float(low),
+        high=float(high),
+        count=len(images),
+    )
+    if verdict.count < LEAST_GROUPS or np.isnan(low):
+        expected = f"expected at least {LEAST_GROUPS}, two in each image"
+        return verdict.without(f"{verdict.count} held-out groups; {expected}")
+    if (low > 0 or high < 0) and abs(verdict.value) >= endpoint.margin:
+        verdict = replace(verdict, outcome="supported")
+    elif -endpoint.margin < low and high < endpoint.margin:
+        verdict = replace(verdict, outcome="refuted")
+    return _with_enough(verdict, finetunings)
+
+
+def _with_enough(verdict: Verdict, finetunings: int) -> Verdict:
+    """Withhold a verdict for which not every group has been held out."""
+    if finetunings >= LEAST_FINETUNINGS:
+        return verdict
+    networks = "one finetuning" if finetunings == 1 else f"{finetunings} finetunings"
+    return verdict.without(f"{networks}; expected at least {LEAST_FINETUNINGS}")
 
 
 def early_and_deep(layers: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the first and the last third of the layers, at least one layer each."""
+    """Return the first and the last third of layers.
+
+    Parameters
+    ----------
+    layers : iterable of str
+        From input to output.
+
+    Returns
+    -------
+    early, deep : list of str
+        At least one layer each.
+    """
     layers = list(layers)
     third = max(1, len(layers) // 3)
     return layers[:third], layers[-third:]

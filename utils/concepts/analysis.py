@@ -1,6 +1,6 @@
 """How well concepts are predicted, in-sample and held out, and whether the output needs them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from utils.concepts.folds import Folds, OfFolds
 from utils.concepts.regression import Regression, concept_targets, regress
+from utils.once import Once, directly
 from utils.progress import progress_bar
 from utils.statistics import (
     jackknife_interval,
@@ -32,6 +33,7 @@ class Analysis:
     in_sample: pd.DataFrame
     held_out: pd.DataFrame
     relevance: pd.DataFrame  # of the networks with gradients
+    baselines: pd.DataFrame  # held-out R2 from other features, by their name as layer
     regressions: dict[str, dict[str, Regression]]
     known: np.ndarray  # (N,), bool: patches with all measures; the others are left out
 
@@ -42,8 +44,9 @@ def analyse(
     groups: np.ndarray,
     *,
     gradients: Mapping[str, Layers],
+    baselines: Layers | None = None,
     splits: Folds | None = None,
-    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    once: Once = directly,
     **options,
 ) -> Analysis:
     """Regress concepts on the features of several networks, and compute their relevance.
@@ -57,6 +60,8 @@ def analyse(
         As in `regress`. Patches without a measure (NaN) are left out.
     gradients : as `features`
         Gradients of the logit, for the networks whose relevance is computed.
+    baselines : mapping of str to array, (N, F), optional
+        Other features, such as mean colours, from which the concepts are regressed too.
     once : callable
         Calls ``once(function, *arguments, **options)``, such as `Run.once`, which keeps results.
     **options
@@ -88,7 +93,10 @@ def analyse(
         if slopes:
             table = once(relevance, regressions[name])
             relevances.append(table.assign(**label))
-    return Analysis(*map(pd.concat, (in_sample, held_out, relevances)), regressions, known)
+    tables = map(pd.concat, (in_sample, held_out, relevances))
+    others = {name: values[known] for name, values in (baselines or {}).items()}
+    regressed = once(regress, others, measures, groups, splits=splits, **options) if others else {}
+    return Analysis(*tables, r2_table(regressed), regressions, known)
 
 
 def _select(arrays: OfFolds, chosen: np.ndarray) -> OfFolds:
@@ -160,16 +168,14 @@ def r2_table(regressions: Mapping[str, Regression]) -> pd.DataFrame:
             "p": permutation_p_value(by_repeat[0], regression.null_r2),
         }
         tables.append(pd.DataFrame(columns))
+    if not tables:
+        return pd.DataFrame(columns=["layer", "concept", "r2"])
     return with_false_discovery_rate(pd.concat(tables, ignore_index=True), "p")
 
 
 def r2_interaction(
-    regressions: Mapping[str, Mapping[str, Regression]],
-    early: Sequence[str],
-    deep: Sequence[str],
-    *,
-    level: float = 0.95,
-) -> tuple[float, float, float]:
+    regressions: Mapping[str, Mapping[str, Regression]], early: Sequence[str], deep: Sequence[str]
+) -> pd.DataFrame:
     """Compare by how much finetuning changes R2 in deep layers and in early ones.
 
     Parameters
@@ -179,28 +185,29 @@ def r2_interaction(
         which R2 is averaged first; of the same patches.
     early, deep : sequence of str
         Layers.
-    level : float
 
     Returns
     -------
-    difference, low, high : float
-        Finetuned minus pretrained in deep layers, minus the same in early ones, mean over concepts,
-        and its interval by the jackknife over groups within images.
+    DataFrame
+        ``difference``: finetuned minus pretrained in deep layers, minus the same in early ones,
+        mean over concepts; of all groups in the first row, and without one group in each of the
+        others, whose name is ``left_out`` and whose image is ``image``.
     """
-
-    def mean_r2(network: str, layers: Sequence[str]) -> np.ndarray:
-        seeds = [by for name, by in regressions.items() if name.partition(" ")[0] == network]
-        return np.mean([by[layer].r2().mean(axis=(0, 2)) for by in seeds for layer in layers], 0)
-
-    change = {
-        layers: mean_r2("finetuned", layers) - mean_r2("pretrained", layers)
-        for layers in (tuple(deep), tuple(early))
-    }
-    values = change[tuple(deep)] - change[tuple(early)]
     one = next(iter(regressions["pretrained"].values()))
-    images = pd.Series(one.images).groupby(one.groups).first().to_numpy()
-    low, high = jackknife_interval(values, level, images)
-    return float(values[0]), float(low), float(high)
+    if missing := [name for name in (*early, *deep) if name not in regressions["pretrained"]]:
+        known = ", ".join(regressions["pretrained"])
+        raise ValueError(f"layers {missing} were not regressed; expected some of {known}.")
+
+    def change(layers: Sequence[str]) -> np.ndarray:
+        r2 = {"finetuned": [], "pretrained": []}
+        for name, by_layer in regressions.items():
+            if (network := name.partition(" ")[0]) in r2:
+                r2[network] += [by_layer[layer].r2().mean(axis=(0, 2)) for layer in layers]
+        return np.mean(r2["finetuned"], axis=0) - np.mean(r2["pretrained"], axis=0)
+
+    images = pd.Series(one.images).groupby(one.groups).first()
+    columns = {"left_out": ["none", *images.index], "image": ["all", *images]}
+    return pd.DataFrame({**columns, "difference": change(deep) - change(early)})
 
 
 def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:
@@ -210,7 +217,8 @@ def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:
     interval over groups, ``br`` the bidirectional relevance R2 * mean(s) / std(s), with R2 no less
     than 0, and ``positive`` the share of patches with s > 0. ``size`` is the mean change of the
     logit when the concept rises by one deviation and the features follow it, with ``size_low`` to
-    ``size_high``, its 95 % interval over groups. ``p_random`` and ``p_permuted`` are
+    ``size_high``, its 95 % interval over groups, and ``size_class_0`` and so on, the same for the
+    patches of each class. ``p_random`` and ``p_permuted`` are
     two-sided: how often random directions, or vectors of the permuted concept, have as large a
     ratio; each ``q`` controls the false discovery rate over all rows. NaN where the logit is linear
     in the layer: all patches have one sensitivity, and no ratio.
@@ -223,12 +231,10 @@ def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:
         r2 = regression.r2()[:, 0].mean(axis=0)
         ratios = mean_over_deviation(s, *leave_one_out(regression.groups))
         ratio, (low, high) = mean_over_deviation(s), jackknife_interval(ratios)
-        size = pd.DataFrame(regression.effect).groupby(regression.groups).mean().to_numpy()
-        sizes = np.array([[column.mean(), *mean_interval(column)] for column in size.T]).T
         columns = {
             "layer": layer,
             "concept": regression.concepts,
-            **dict(zip(("size", "size_low", "size_high"), sizes, strict=True)),
+            **_sizes(regression),
             "r2": r2,
             "ratio": ratio,
             "low": low,
@@ -247,3 +253,17 @@ def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:
         tables.append(pd.DataFrame(columns))
     table = pd.concat(tables, ignore_index=True)
     return with_false_discovery_rate(table, "p_random", "p_permuted")
+
+
+def _sizes(regression: Regression) -> dict[str, np.ndarray]:
+    """Average the effects of concepts over groups, (T,), with intervals, and by class."""
+    classes = [value for value in np.unique(regression.classes) if value >= 0]
+    effect = pd.DataFrame(regression.effect)
+    by_group = effect.groupby(regression.groups).mean().to_numpy()
+    rows = [[column.mean(), *mean_interval(column)] for column in by_group.T]
+    sizes = dict(zip(("size", "size_low", "size_high"), np.array(rows).T, strict=True))
+    for value in classes:
+        of_class = regression.classes == value
+        of_groups = effect[of_class].groupby(regression.groups[of_class]).mean()
+        sizes[f"size_class_{value}"] = of_groups.mean().to_numpy()
+    return sizes

@@ -31,6 +31,7 @@ class Regression:
     concepts: tuple[str, ...]
     groups: np.ndarray  # (N,), region or patient
     images: np.ndarray  # (N,), image or slide; "" where all count as one
+    classes: np.ndarray  # (N,); -1 where they are not given
     # (N, T), the measures of the concepts, and (repeats, N, T), as predicted by regressions that
     # have not seen the patch's group; both centred within image and class where these are given.
     truth: np.ndarray
@@ -114,17 +115,17 @@ def regress(
         predicted, sensitivity, effect, random = (values[scored] for values in fitted)
         repeated = (_cross_fit(x, targets, codes, split)[0][scored] for split in others)
         centred_null = truth[:, count:], within(predicted)[:, count:]
-        null_ratio = mean_over_deviation(sensitivity[:, count:])
         regressions[layer] = Regression(
             concepts=tuple(measures),
             groups=np.asarray(groups)[scored],
             images=images[scored],
+            classes=np.full(len(scored), -1) if classes is None else np.asarray(classes)[scored],
             truth=truth[:, :count],
             predicted=np.stack([within(y) for y in (predicted[:, :count], *repeated)]),
             null_r2=grouped_r2(*centred_null, numbers, weights[:1]).reshape(permutations, count),
             sensitivity=sensitivity[:, :count],
             effect=effect[:, :count],
-            null_ratio=null_ratio.reshape(permutations, count),
+            null_ratio=mean_over_deviation(sensitivity[:, count:]).reshape(permutations, count),
             random_ratio=mean_over_deviation(random),
             linear=slopes is not None and _is_linear(slopes),
         )
@@ -232,6 +233,11 @@ def _is_linear(slopes: OfFolds) -> bool:
     return all(np.ptp(x, axis=0).max() <= 1e-4 * np.abs(x).max() for x in arrays)
 
 
+def _is_finite(arrays: OfFolds) -> bool:
+    arrays = [arrays] if isinstance(arrays, np.ndarray) else arrays
+    return all(np.isfinite(x).all() for x in arrays)
+
+
 def concept_targets(
     features: Mapping[str, OfFolds], measures: pd.DataFrame, **others: np.ndarray
 ) -> np.ndarray:
@@ -241,6 +247,10 @@ def concept_targets(
     counts = {name: len(values) for name, values in arrays.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"numbers of patches are {counts}; expected all of the same PatchSet.")
+    if measures.shape[1] == 0:
+        raise ValueError("there are no measures: give a table with one column per concept.")
+    if bad := [layer for layer, x in features.items() if not _is_finite(x)]:
+        raise ValueError(f"features of {bad} are not finite: are the network's weights sound?")
     targets = measures.to_numpy(dtype=np.float64)
     finite = np.isfinite(targets).all(axis=0)
     useless = measures.columns[~finite | (np.ptp(targets, axis=0) == 0)]

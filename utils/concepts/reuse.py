@@ -1,6 +1,6 @@
 """In which layers finetuning matters: blocks are set back, and halves of networks transplanted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import keras
@@ -11,6 +11,7 @@ from utils.concepts.probes import balanced_accuracy
 from utils.networks import Finetuning, Model, average_seeds, linear_probe, pool
 from utils.networks.probe import last_features
 from utils.networks.weights import shuffle
+from utils.once import Once, directly
 from utils.patches import PatchSet
 from utils.progress import progress_bar
 from utils.statistics import intervals
@@ -113,7 +114,7 @@ def reuse_by_layer(
     training: PatchSet,
     patches: PatchSet,
     *,
-    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    once: Once = directly,
     **options,
 ) -> pd.DataFrame:
     """Say in which layers finetuning matters, on patches that the networks have not seen.

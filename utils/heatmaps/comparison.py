@@ -21,6 +21,7 @@ from utils.heatmaps.pointing import (
 )
 from utils.networks import Finetuning, Model, average_seeds, linear_probe, pool
 from utils.networks.probe import last_features
+from utils.once import Once, directly
 from utils.patches import NEOPLASTIC, UNANNOTATED, PatchSet
 from utils.patches.patchset import NUCLEUS_TYPES, UNTYPED
 from utils.progress import progress_bar
@@ -153,7 +154,7 @@ def measure_finetunings(
     layers: Sequence[str],
     *,
     seed: int = 0,
-    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    once: Once = directly,
 ) -> Measured:
     """Measure the heat maps of finetuned networks, and of rivals under linear heads.
 

@@ -3,7 +3,7 @@
 What is measured is the log-odds of tumor, since a probability near 1 hardly changes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from utils.heatmaps.baselines import baseline_maps
 from utils.heatmaps.maps import Maps, explain
 from utils.heatmaps.methods import ONE_PASS
 from utils.networks import Finetuning, Model, average_seeds, pool
+from utils.once import Once, directly
 from utils.patches import PatchSet, to_uint8
 from utils.progress import progress_bar
 
@@ -121,10 +122,7 @@ def remove_and_impute(
 
 
 def curves_of_finetunings(
-    finetunings: Sequence[Finetuning],
-    patches: PatchSet,
-    *,
-    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    finetunings: Sequence[Finetuning], patches: PatchSet, *, once: Once = directly
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Insert, delete and impute pixels by the maps of networks that have not seen the patches.
 

@@ -4,7 +4,7 @@ A nucleus is filled from the tissue around it (Bertalmio et al. 2001). The same 
 there is no nucleus tells what filling does by itself.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from utils.heatmaps.baselines import baseline_maps
 from utils.heatmaps.comparison import signed_maps
 from utils.heatmaps.maps import Maps
 from utils.networks import Finetuning, Model, average_seeds, pool
+from utils.once import Once, directly
 from utils.patches import PatchSet
 from utils.patches.images import nuclei_table
 from utils.progress import progress_bar
@@ -229,11 +230,7 @@ def rank_agreement(
 
 
 def nuclei_of_finetunings(
-    finetunings: Sequence[Finetuning],
-    patches: PatchSet,
-    *,
-    seed: int = 0,
-    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    finetunings: Sequence[Finetuning], patches: PatchSet, *, seed: int = 0, once: Once = directly
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Ask what nuclei do to the predictions of finetuned networks, and whether maps tell.
 

@@ -9,6 +9,7 @@ from utils.networks.cross_fitting import (
     cross_predict,
     gates,
     layer_features_of_folds,
+    numbered,
     pool,
     sample_unseen,
     splits,
@@ -16,13 +17,14 @@ from utils.networks.cross_fitting import (
 )
 from utils.networks.embeddings import load_features
 from utils.networks.finetuned import (
+    finetuned_by_epochs,
     finetuned_model,
     finetuned_models,
     load_finetunings,
     load_networks,
 )
 from utils.networks.finetuning import finetune
-from utils.networks.gate import evaluate, gate
+from utils.networks.gate import colour_features, evaluate, gate
 from utils.networks.geometry import Axis, Positions, positions
 from utils.networks.model import INPUT, Model, layer_features, layer_features_and_gradients
 from utils.networks.probe import linear_probe
@@ -41,9 +43,11 @@ __all__ = [
     "average_seeds",
     "by_seed",
     "choose_backbone",
+    "colour_features",
     "cross_predict",
     "evaluate",
     "finetune",
+    "finetuned_by_epochs",
     "finetuned_model",
     "finetuned_models",
     "gate",
@@ -57,6 +61,7 @@ __all__ = [
     "load_finetunings",
     "load_model",
     "load_networks",
+    "numbered",
     "pool",
     "positions",
     "recalibrate",

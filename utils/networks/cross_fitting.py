@@ -1,6 +1,6 @@
 """What each finetuned network has and has not seen, and predictions of what it has not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from utils.networks.gate import gate
 from utils.networks.model import Model, layer_features_and_gradients
+from utils.once import Once, directly
 from utils.patches import PatchSet
 
 UNKNOWN = "held-out groups unknown"
@@ -156,10 +157,7 @@ def average_seeds(table: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
 
 
 def cross_predict(
-    finetunings: Sequence[Finetuning],
-    patches: PatchSet,
-    *,
-    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    finetunings: Sequence[Finetuning], patches: PatchSet, *, once: Once = directly
 ) -> np.ndarray:
     """Predict each patch by the networks that have not seen its group, and average over them.
 
@@ -201,8 +199,23 @@ def by_seed(finetunings: Sequence[Finetuning]) -> dict[str, list[Model]]:
     for number, one in enumerate(finetunings):
         seed = one.manifest["options"]["seed"] if one.manifest else f"checkpoint {number}"
         seeds.setdefault(seed, []).append(one.model)
-    names = (f"finetuned {index + 1}" if index else "finetuned" for index in range(len(seeds)))
-    return dict(zip(names, seeds.values(), strict=True))
+    return numbered("finetuned", seeds.values())
+
+
+def numbered(name: str, values: Iterable) -> dict:
+    """Name values of one kind.
+
+    Parameters
+    ----------
+    name : str
+    values : iterable
+
+    Returns
+    -------
+    dict
+        The first by ``name``, the second by ``name 2``, and so on.
+    """
+    return {f"{name} {i + 1}" if i else name: value for i, value in enumerate(values)}
 
 
 def splits(
@@ -241,7 +254,7 @@ def layer_features_of_folds(
     images: np.ndarray,
     *,
     layers: Sequence[str] | None = None,
-    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    once: Once = directly,
 ) -> tuple[dict, dict]:
     """Compute features and gradients of the networks of several folds.
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from utils.files import file_sha256, whole_file
 from utils.networks.backbones import Backbone, get_backbone
-from utils.networks.cross_fitting import Finetuning
+from utils.networks.cross_fitting import Finetuning, numbered
 from utils.networks.finetuning import finetune
 from utils.networks.gate import calibration, colour_features, evaluate, gate, head_baselines, passed
 from utils.networks.model import Model
@@ -86,6 +86,28 @@ def finetuned_models(
     pairs = list(product(range(folds), range(first_seed, first_seed + seeds)))
     print_estimate(backbone, folder, pairs)
     return [maker.finetuning(fold, seed) for fold, seed in pairs]
+
+
+def finetuned_by_epochs(
+    backbone: str | Backbone, epochs: Sequence[int], *, folder: str | Path = MODELS
+) -> dict[int, Model]:
+    """Return networks of the sample's first fold and seed that were finetuned less, or more.
+
+    Parameters
+    ----------
+    backbone : str or Backbone
+    epochs : sequence of int
+        Numbers of epochs, each of which has its own warm-up.
+    folder : str or Path
+        Folder of the usual network, in which the others have folders of their own.
+
+    Returns
+    -------
+    dict of int to Model, by number of epochs
+    """
+    usual = {**finetune.__kwdefaults__, **get_backbone(backbone).finetuning}["epochs"]
+    folders = {n: Path(folder, *([] if n == usual else [f"{n}_epochs"])) for n in sorted(epochs)}
+    return {n: finetuned_model(backbone, epochs=n, folder=folders[n])[0] for n in folders}
 
 
 def print_estimate(backbone: Backbone, folder: Path, pairs: Sequence[tuple[int, int]]) -> None:
@@ -253,11 +275,9 @@ def load_networks(
         on.
     """
     networks = {"pretrained": load_model("pretrained", backbone)}
-    for index, one in enumerate(finetunings):
-        networks[f"finetuned {index + 1}" if index else "finetuned"] = one.model
-    for index in range(random):
-        name = f"random {index + 1}" if index else "random"
-        networks[name] = load_model("random", backbone, seed=seed + index)
+    networks |= numbered("finetuned", (one.model for one in finetunings))
+    seeds = range(seed, seed + random)
+    networks |= numbered("random", (load_model("random", backbone, seed=s) for s in seeds))
     for name, network in networks.items():
         print(f"{name} {network.backbone.title}: {network.origin}")
     return networks

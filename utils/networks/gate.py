@@ -59,7 +59,18 @@ def evaluate(patches: PatchSet, probability: np.ndarray) -> dict:
 
 
 def colour_features(patches: PatchSet) -> np.ndarray:
-    """Mean and standard deviation of each colour of a patch, ``(N, 6)``: no texture, no shape."""
+    """Measure the colours of patches, which know no texture and no shape.
+
+    Parameters
+    ----------
+    patches : PatchSet
+        N patches.
+
+    Returns
+    -------
+    array, (N, 6)
+        Mean and standard deviation of red, green and blue.
+    """
     rows = [[*image.mean(axis=(0, 1)), *image.std(axis=(0, 1))] for image in patches.images]
     return np.array(rows)
 

@@ -4,13 +4,14 @@ The image that maximised a channel before finetuning is shown to the finetuned n
 channel still respond, compared with the image that maximises it now?
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 import pandas as pd
 
 from utils.networks import Model, layer_features
+from utils.once import Once, directly
 from utils.optvis.choice import choose_channels
 from utils.optvis.recipes import Recipe, render_channels
 from utils.patches import to_uint8
@@ -25,7 +26,7 @@ def cross_activation(
     images: Mapping[str, Mapping[str, np.ndarray]],
     channels: Mapping[str, Sequence[int]],
     *,
-    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    once: Once = directly,
 ) -> pd.DataFrame:
     """Show channel images that were made for several networks to one network.
 
@@ -150,7 +151,7 @@ def render_again(
     recipe: Recipe,
     count: int,
     *,
-    once: Callable = lambda function, *arguments, **options: function(*arguments, **options),
+    once: Once = directly,
     size: int = 128,
     seed: int = 0,
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, list[int]]]:
@@ -159,7 +160,8 @@ def render_again(
     Parameters
     ----------
     networks : mapping of str to Model
-        `BEFORE`, `AFTER`, and others whose images give a floor, such as with shuffled kernels.
+        `BEFORE`, `AFTER`, ``finetuned 2`` and so on, and others whose images give a floor, such as
+        with shuffled kernels.
     responses : mapping of str to array, (N, C)
         Mean activation of each channel before finetuning on N patches, by layer.
     recipe : Recipe
@@ -173,18 +175,91 @@ def render_again(
     Returns
     -------
     images : dict of str to dict of str to array, (n, size, size, 3)
-        Images of the start, of each network, and of the finetuned one from ``another start``, by
-        layer.
+        Images of the start, of each network, and ``another start of`` each finetuned one, by layer.
     channels : dict of str to list of int, by layer
     """
     channels = choose_added(networks[BEFORE], responses, count, seed=seed)
-    images: dict[str, dict] = {name: {} for name in (START, *networks, ANOTHER_START)}
+    again = {f"{ANOTHER_START} of {name}": networks[name] for name in networks if _is_after(name)}
+    images: dict[str, dict] = {name: {} for name in (START, *networks, *again)}
     for layer, numbers in channels.items():
         one = {layer: numbers}
         rendered = once(render_channels, networks, one, recipe, size=size, seed=seed)
-        again = {ANOTHER_START: networks[AFTER]}
         rendered |= once(render_channels, again, one, recipe, size=size, seed=seed + 100_003)
         for name, by_layer in rendered.items():
             images[name] |= by_layer
         images[START][layer] = recipe.start(len(numbers), size=size, seed=seed)().numpy()
     return images, channels
+
+
+def average_activations(
+    networks: Mapping[str, Model],
+    images: Mapping[str, Mapping[str, np.ndarray]],
+    channels: Mapping[str, Sequence[int]],
+    *,
+    once: Once = directly,
+) -> pd.DataFrame:
+    """Show images to each of several finetuned networks, and average what they answer.
+
+    Parameters
+    ----------
+    networks, images, channels
+        As given to and returned by `render_again`.
+    once : callable
+        As in `cross_activation`.
+
+    Returns
+    -------
+    DataFrame, one row per ``layer`` and ``channel``
+        As from `cross_activation`; each finetuned network is shown its own images as `AFTER`.
+    """
+    others = {name: images[name] for name in (START, *networks) if not _is_after(name)}
+    tables = []
+    for name in filter(_is_after, networks):
+        shown = {**others, AFTER: images[name], ANOTHER_START: images[f"{ANOTHER_START} of {name}"]}
+        tables.append(cross_activation(networks[name], shown, channels, once=once))
+    return pd.concat(tables).groupby(["layer", "channel"], sort=False).mean().reset_index()
+
+
+def survival_by_dose(
+    doses: Mapping[float, Model],
+    before: Model,
+    channels: Mapping[str, Sequence[int]],
+    recipe: Recipe,
+    *,
+    once: Once = directly,
+    size: int = 128,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compute the share of the excitation that survives more and more finetuning.
+
+    Parameters
+    ----------
+    doses : mapping of float to Model
+        Finetuned networks by how long they were finetuned.
+    before : Model
+    channels : mapping of str to sequence of int, by layer
+    recipe : Recipe
+    once, size, seed
+        As in `render_again`.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `survival` for the images of before, with the ``dose``; at 0 the share is 1.
+    """
+    networks = {BEFORE: before, **{f"dose {dose:g}": model for dose, model in doses.items()}}
+    rendered = once(render_channels, networks, channels, recipe, size=size, seed=seed)
+    starts = {
+        layer: recipe.start(len(numbers), size=size, seed=seed)().numpy()
+        for layer, numbers in channels.items()
+    }
+    tables = []
+    for dose, name in zip((0, *doses), networks, strict=True):
+        images = {START: starts, BEFORE: rendered[BEFORE], AFTER: rendered[name]}
+        activations = cross_activation(networks[name], images, channels, once=once)
+        tables.append(survival(activations).assign(dose=dose))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _is_after(name: str) -> bool:
+    return name.partition(" ")[0] == AFTER

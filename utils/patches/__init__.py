@@ -12,6 +12,7 @@ from utils.patches.readers import (
     load_patches,
 )
 from utils.patches.sample import load_sample
+from utils.patches.stain import match_stain, resize
 
 __all__ = [
     "NEOPLASTIC",
@@ -26,5 +27,7 @@ __all__ = [
     "load_patchcamelyon",
     "load_patches",
     "load_sample",
+    "match_stain",
+    "resize",
     "to_uint8",
 ]

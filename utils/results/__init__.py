@@ -1,16 +1,9 @@
 """What is kept: figures, runs and their records, executed notebooks, pages, verification."""
 
 from utils.results import figures
+from utils.results.concepts import show_measures, show_r2, show_relevance
 from utils.results.run import Results, Run, start
-from utils.results.saving import (
-    save_channels,
-    save_nuclei,
-    save_overlays,
-    show_finetunings,
-    show_measures,
-    show_r2,
-    show_relevance,
-)
+from utils.results.saving import save_channels, save_nuclei, save_overlays, show_finetunings
 
 __all__ = [
     "Results",

@@ -17,6 +17,7 @@ def main() -> None:
     execute.add_argument("--backbone", required=True, help="inceptionv3 or densenet121")
     about = "finetuned networks: one, or study (3 folds by 3 seeds)"
     execute.add_argument("--finetunings", default="one", choices=["one", "study"], help=about)
+    execute.add_argument("--replication", default="", help="second set of patches for the RCVs")
     execute.add_argument("--force", action="store_true", help="recompute, ignoring kept steps")
     execute.add_argument("notebooks", nargs="*", default=NOTEBOOKS, metavar="notebook")
     commands.add_parser("pages", help="write the pages over the results")
@@ -28,6 +29,7 @@ def main() -> None:
     try:
         if arguments.command == "execute":
             options = {"finetunings": arguments.finetunings, "force": arguments.force}
+            options["replication"] = arguments.replication
             execute_all(arguments.notebooks, arguments.backbone, root, **options)
         elif arguments.command == "pages":
             index, *readmes = write(root)

@@ -102,9 +102,13 @@ def execute_all(
     results: Path,
     *,
     finetunings: str = "one",
+    replication: str = "",
     force: bool = False,
 ) -> None:
-    """Execute notebooks, printing one line per notebook, then the results' location."""
+    """Execute notebooks, printing one line per notebook, then the results' location.
+
+    A second set of patches is for the notebook of RCVs alone.
+    """
     begun = time.monotonic()
     print_estimate(results, backbone, finetunings)
     folder = results / "notebooks" / backbone
@@ -121,7 +125,9 @@ def execute_all(
 
         print(label, end=" ", flush=True)
         try:
-            execute(ROOT / file, folder / file, parameters, show=show)
+            wanted = replication and file == "RCVs_analysis.ipynb"
+            second = {"REPLICATION": replication} if wanted else {}
+            execute(ROOT / file, folder / file, parameters | second, show=show)
         except (RuntimeError, OSError) as error:
             print(f"failed after {time.monotonic() - started:.0f} s", flush=True)
             sys.exit(str(error))

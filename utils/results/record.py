@@ -4,14 +4,20 @@ import dataclasses
 import itertools
 import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from utils.files import file_sha256, whole_file
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository, where the notebooks are
 RECORD = "run.json"
 WORK = ".work"  # steps and unfinished runs, below the folder of all results
+# By which each claim is judged.
+VERDICT_TABLES = {"C1": "c1.csv", "C2": "c2.csv", "C3": "c3.csv"}
 AGAIN = 'Run "make figures" to write it again.'
 # Attributes that pages need beside another attribute of a file.
 _NEEDED = {"of": ["role"], "channel": ["layer"], "inset": ["class", "prediction", "probability"]}
@@ -69,6 +75,39 @@ class Record:
                 raise ValueError(f"{name!r} is {entry!r}; expected it with {missing[0]!r} too")
 
 
+def in_words(verdict: object, gate: Sequence[Mapping[str, Any]]) -> str:
+    """Say a verdict, a `Verdict` or text; not testable if a condition of the gate failed."""
+    if not (failed := [row for row in gate if row["passed"] is False]):
+        return str(verdict)
+    reason = "{finetuning}: {condition} {value:.2f}, expected {expected}"
+    reasons = [reason.format(**row) for row in failed]
+    return "\n".join(["Not testable: the network is hardly finetuned.", *reasons])
+
+
+def judge_again(claim: str, folder: Path, run: Mapping[str, Any]) -> object:
+    """Judge a claim by its table in a folder, or by none, for the run of a record."""
+    # Only here, since records need no TensorFlow.
+    from utils.claims import judge
+
+    path = folder / VERDICT_TABLES[claim]
+    table = pd.read_csv(path) if path.is_file() else None
+    scope = str(run["parameters"].get("PATCHES", "sample"))
+    about = {"backbone": run["backbone"], "finetunings": run["finetunings"], "scope": scope}
+    return judge(claim, table, **about)
+
+
+def changed_verdicts(folder: Path, record: Record) -> list[str]:
+    """Return one line per verdict that is not what the table in its folder gives."""
+    lines = []
+    for claim, name in VERDICT_TABLES.items():
+        if claim not in record.verdicts or name not in record.files:
+            continue
+        words = in_words(judge_again(claim, folder, dataclasses.asdict(record)), record.gate)
+        if words != record.verdicts[claim]:
+            lines.append(f"{folder / RECORD}: the verdict on {claim} is not that of its table")
+    return lines
+
+
 def records(root: str | Path) -> list[tuple[Path, Record]]:
     """Return the folder and the record of every experiment below a folder of results."""
     folders = [path.parent for path in sorted(Path(root).rglob(RECORD)) if WORK not in path.parts]
@@ -80,7 +119,8 @@ def records(root: str | Path) -> list[tuple[Path, Record]]:
 def problems(root: str | Path) -> list[str]:
     """Return one line per file that is missing, changed or not produced by any run.
 
-    Pages and executed notebooks, which no run records, are left out.
+    If there is none, one line per verdict that does not follow from its table. Pages and executed
+    notebooks, which no run records, are left out.
     """
     root, hashes = Path(root), {}
     for folder, record in records(root):
@@ -96,6 +136,8 @@ def problems(root: str | Path) -> list[str]:
         of_no_run = of_no_run or path.name in (RECORD, "README.md", "index.html")
         if path not in hashes and not of_no_run:
             lines.append(f"{path}: not produced by any run; remove it")
+    if not lines:
+        lines = [line for known in records(root) for line in changed_verdicts(*known)]
     return lines
 
 

@@ -25,7 +25,16 @@ from papermill import inspect_notebook
 from utils.files import disk_space, file_sha256, remove_abandoned, scratch_prefix, whole_file
 from utils.patches import to_uint8
 from utils.results.figures import use_style
-from utils.results.record import RECORD, ROOT, WORK, Record, commit
+from utils.results.record import (
+    RECORD,
+    ROOT,
+    VERDICT_TABLES,
+    WORK,
+    Record,
+    commit,
+    in_words,
+    judge_again,
+)
 from utils.results.steps import Steps, code_sha256
 from utils.versions import versions
 
@@ -149,9 +158,8 @@ class Run:
     ):
         self.root, self._began = Path(root), time.monotonic()
         self.record = {"notebook": notebook, "parameters": dict(parameters), "commit": commit()}
-        self.record |= {"weights": {}, "verdicts": {}}
+        self.record |= {"weights": {}, "verdicts": {}, "gate": []}
         self._results: dict[str, Results] = {}
-        self._failed: list[dict[str, Any]] = []  # conditions of the gate
         work = self.root / WORK
         with disk_space(work):
             work.mkdir(parents=True, exist_ok=True)
@@ -178,21 +186,19 @@ class Run:
         self.record["data"] = {**data, "groups": len(set(patches.groups))}
         if gates is not None:
             self.record["gate"] = json.loads(gates.to_json(orient="records"))
-            self._failed = [row for row in self.record["gate"] if row["passed"] is False]
-            self.record["finetunings"] = gates["finetuning"].nunique()
-            failed = len({row["finetuning"] for row in self._failed})
-            count = self.record["finetunings"]
+            self.record["finetunings"] = count = gates["finetuning"].nunique()
+            failed = gates["finetuning"][gates["passed"].eq(False)].nunique()
             print(f"gate: {count - failed} of {count} networks are finetuned; see run.json")
 
+    def judge(self, claim: str, table: pd.DataFrame | None, alt: str = "") -> None:
+        """Save the table by which a claim is judged, if there is one, and print the verdict."""
+        if table is not None:
+            self.main.table(table, VERDICT_TABLES[claim], alt)
+        self.verdict(claim, judge_again(claim, self.main.folder, self.record))
+
     def verdict(self, claim: str, verdict: object) -> None:
-        """Print what the data say about a claim, a `Verdict` or text, and keep it in words."""
-        text = str(verdict)
-        if self._failed:
-            reasons = [
-                "{finetuning}: {condition} {value:.2f}, expected {expected}".format(**row)
-                for row in self._failed
-            ]
-            text = "\n".join(["Not testable: the network is hardly finetuned.", *reasons])
+        """Print what the data say, a `Verdict` or text, and keep it in words."""
+        text = in_words(verdict, self.record["gate"])
         self.record["verdicts"][claim] = text
         print(text)
 

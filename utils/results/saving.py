@@ -1,4 +1,4 @@
-"""What notebooks show and save together: channel images, overlays with their cards, concepts."""
+"""What notebooks show and save together: channel images, overlays with their cards, the gate."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from utils.patches import PatchSet
 from utils.results import figures
 from utils.results.run import Results, Run
 
 if TYPE_CHECKING:  # the pages, which draw nothing, need no TensorFlow
-    from utils.concepts.analysis import Analysis
     from utils.heatmaps.maps import ExplainedPatches
     from utils.networks import Finetuning, Model
 
@@ -232,60 +230,3 @@ def _scores(finetunings: Sequence["Finetuning"]) -> pd.DataFrame:
             about = {"finetuning": one.title, "classifier": name}
             rows += [{**about, "group": group, **scores} for group, scores in by_group.items()]
     return pd.DataFrame(rows)
-
-
-def show_measures(run: Run, name: str, measures: pd.DataFrame, patches: PatchSet) -> None:
-    """Show the concepts ``name`` of the patches by class, and save them as ``name_measures``.
-
-    Parameters
-    ----------
-    run : Run
-    name : str, such as texture
-    measures : DataFrame, N rows, one column per concept
-    patches : PatchSet of N patches
-    """
-    classes = patches.labels, patches.class_names
-    figure = figures.measures_overview(measures, *classes, title=f"{name} measures".capitalize())
-    run.show(figure, f"{name}_measures.png", f"{name} of the patches by class, and correlations")
-    table = measures.assign(group=patches.groups, label=patches.labels)
-    run.main.table(table, f"{name}_measures.csv", f"{name} of every patch")
-
-
-def show_r2(run: Run, name: str, analysis: "Analysis") -> None:
-    """Show R² of the concepts ``name`` by layer and network, and save it as ``name_r2``.
-
-    Parameters
-    ----------
-    run : Run
-    name : str, such as texture
-    analysis : Analysis
-    """
-    by_layer = next(iter(analysis.regressions.values()))
-    groups = next(iter(by_layer.values())).groups
-    title = f"{run.backbone.title}, {len(groups)} patches of {len(set(groups))} groups: {name}"
-    figure = figures.r2_panels(analysis.in_sample, analysis.held_out, title=title)
-    alt = f"R² of {name} by layer and network, in-sample and on held-out groups"
-    run.show(figure, f"{name}_r2.png", alt, network=[*analysis.held_out["network"].unique()])
-    run.main.table(analysis.in_sample, f"{name}_r2_in_sample.csv", f"R² of {name}, in-sample")
-    wide = {"index": ["concept", "layer"], "columns": ["network"], "values": "r2"}
-    alt = f"R² of {name} on held-out groups"
-    run.main.table(analysis.held_out, f"{name}_r2_held_out.csv", alt, layout=wide)
-
-
-def show_relevance(run: Run, name: str, analysis: "Analysis") -> None:
-    """Show the relevance of the concepts ``name``, and save it as ``name_relevance``.
-
-    Parameters
-    ----------
-    run : Run
-    name : str, such as texture
-    analysis : Analysis, with gradients
-    """
-    table = analysis.relevance
-    title = f"{run.backbone.title}: relevance of {name} for tumor"
-    alt = f"bidirectional relevance of {name} for tumor by layer and network"
-    networks = [*table["network"].unique()]
-    figure = figures.relevance_map(table, title=title)
-    run.show(figure, f"{name}_relevance.png", alt, network=networks)
-    wide = {"index": ["network", "concept"], "columns": ["layer"], "values": "br"}
-    run.main.table(table, f"{name}_relevance.csv", alt, layout=wide)

@@ -109,3 +109,19 @@ def test_survival_has_one_panel_per_network_asked():
         curves = {bars.get_label(): bars.lines[0].get_ydata(orig=False) for bars in axes.containers}
         np.testing.assert_allclose(curves["random"], [0.01, 0.11])
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["early", "late"]
+
+
+def test_survival_by_dose_has_one_curve_per_layer():
+    rows = [
+        (layer, dose, 1 - dose / 20 - i / 10, 0.0, 1.0)
+        for i, layer in enumerate(("early", "late", "all"))
+        for dose in (0, 1, 5)
+    ]
+    table = pd.DataFrame(rows, columns=["layer", "dose", "share", "low", "high"])
+    (axes,) = figures.survival_by_dose(table, title="t").axes
+    curves = {bars.get_label(): bars.lines[0].get_ydata(orig=False) for bars in axes.containers}
+    assert list(curves) == ["early", "late", "all"]
+    np.testing.assert_allclose(curves["late"], [0.9, 0.85, 0.65])
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "5"]
+    colors = {bars.lines[0].get_color() for bars in axes.containers}
+    assert len(colors) == 3

@@ -47,7 +47,8 @@ def test_distributions_of_measures_are_by_class():
 
 
 def test_r2_is_drawn_by_concept_in_sample_and_held_out(held_out):
-    figure = figures.r2_panels(held_out, held_out, title="t")
+    baselines = pd.DataFrame({"layer": ["colours"], "concept": ["ASM"], "r2": [0.33]})
+    figure = figures.r2_panels(held_out, held_out, baselines, title="t")
     grid = np.reshape(figure.axes, (2, 2))
     for k, (concept, (left, right)) in enumerate(zip(("contrast", "ASM"), grid, strict=True)):
         assert left.get_ylabel() == concept
@@ -57,12 +58,14 @@ def test_r2_is_drawn_by_concept_in_sample_and_held_out(held_out):
             np.testing.assert_allclose(_lines(right)[network], expected)
         assert right.collections[0].get_label() == "permuted groups"
     assert "groups" in grid[0, 1].get_title()
+    assert set(_lines(grid[1, 1])["colours"]) == {0.33} and "colours" not in _lines(grid[0, 1])
 
 
 def test_seeds_of_a_network_are_averaged_within_the_widest_interval(held_out):
     other = held_out.assign(r2=held_out["r2"] + 0.2, low=-0.7, high=1.0)
     seeds = pd.concat([held_out.assign(seed=0), other.assign(seed=1)])
-    right = figures.r2_panels(seeds, seeds).axes[1]
+    none = pd.DataFrame(columns=["layer", "concept", "r2"])
+    right = figures.r2_panels(seeds, seeds, none).axes[1]
     expected = held_out[held_out["network"] == "random"].groupby("layer")["r2"].first() + 0.1
     np.testing.assert_allclose(_lines(right)["random"], expected)
     band = next(c for c in right.collections[1:] if c.get_facecolor()[0, 3] < 0.16)
@@ -127,6 +130,33 @@ def test_reuse_shows_r2_cka_and_transplants(held_out):
     assert to_rgba(colors["pretrained and finetuned"]) == to_rgba(
         NETWORK_STYLES["finetuned"]["color"]
     )
+
+
+def test_effects_are_drawn_with_intervals_and_by_class(held_out):
+    table = held_out[held_out["network"] != "random"].assign(seed=0)
+    table = table.assign(size=table["r2"], size_low=-0.1, size_high=0.6)
+    table = table.assign(size_class_0=table["r2"] - 0.05, size_class_1=table["r2"] + 0.05)
+    figure = figures.concept_effects(table, title="t")
+    assert [axes.get_title() for axes in figure.axes] == ["contrast", "ASM"]
+    axes = figure.axes[1]
+    curves = {bars.get_label(): bars.lines[0].get_ydata(orig=False) for bars in axes.containers}
+    np.testing.assert_allclose(curves["finetuned"], [0.201, 0.211, 0.221])
+    points = np.concatenate(
+        [dots.get_offsets() for dots in axes.collections if len(dots.get_offsets()) == 3]
+    )
+    assert {0.151, 0.251} <= set(np.round(points[:, 1], 3))
+
+
+def test_entanglement_shows_what_the_others_leave(held_out):
+    partial = held_out[held_out["network"] != "random"]
+    partial = partial.assign(r2=partial["r2"] - 0.05)
+    figure = figures.entanglement(held_out, partial, title="t")
+    curves = _lines(figure.axes[0])
+    np.testing.assert_allclose(curves["finetuned"], [0.2, 0.21, 0.22])
+    np.testing.assert_allclose(curves["finetuned, beyond the others"], [0.15, 0.16, 0.17])
+    assert "random" not in curves
+    low = figures.entanglement(held_out, partial.assign(r2=-9.0))
+    assert set(_lines(low.axes[0])["finetuned, beyond the others"]) == {-0.25}
 
 
 def test_tumor_by_layer_draws_one_curve_per_kind_of_network():

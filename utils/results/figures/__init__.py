@@ -7,9 +7,12 @@ from utils.results.figures.channels import (
     complexity_by_layer,
     montage,
     patchwork,
+    survival_by_dose,
     survival_by_layer,
 )
 from utils.results.figures.concepts import (
+    concept_effects,
+    entanglement,
     learning_curves,
     measures_overview,
     r2_panels,
@@ -29,5 +32,7 @@ from utils.results.figures.heatmaps import (
     overlay_card,
     prediction_curves,
 )
+from utils.results.figures.interventions import interventions
 from utils.results.figures.nuclei import nuclei_effects, nuclei_patchwork
+from utils.results.figures.replication import replication
 from utils.results.figures.style import title_of, use_style

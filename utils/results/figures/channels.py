@@ -112,3 +112,21 @@ def survival_by_layer(shares: Mapping[str, pd.DataFrame], *, title: str = "") ->
     grid[0].set_ylabel("share of the excitation\nby the network's own images")
     style.legend_below(figure, grid[0])
     return figure
+
+
+def survival_by_dose(table: pd.DataFrame, *, title: str = "") -> Figure:
+    """Draw how much of the excitation survives, by number of epochs, one curve per layer.
+
+    The table is that of `utils.optvis.survival.survival_by_dose`.
+    """
+    figure, ((axes,),) = style.panels(1, 1, (8, 4), title)
+    doses = table["dose"].unique()
+    values = table.rename(columns={"share": "mean"}).set_index(["layer", "dose"])
+    lines = style.distinct_styles(table["layer"].unique())
+    style.draw_intervals(axes, values, lines, list(doses), 0.1)
+    style.set_ticks(axes, [f"{dose:g}" for dose in doses], rotation=0)
+    axes.axhline(0.5, color="#000000", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="epochs of finetuning", ylim=(min(0, axes.get_ylim()[0]), None))
+    axes.set_ylabel("share of the excitation by images of before\n(dotted: C1 is supported below)")
+    style.legend_below(figure, axes)
+    return figure

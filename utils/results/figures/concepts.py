@@ -49,11 +49,14 @@ def measures_overview(
     return figure
 
 
-def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "") -> Figure:
+def r2_panels(
+    in_sample: pd.DataFrame, held_out: pd.DataFrame, baselines: pd.DataFrame, *, title: str = ""
+) -> Figure:
     """Draw R2 by layer, one row per concept: in-sample as in the paper, and held out beside it.
 
     The tables are those of `utils.concepts` with a column ``network``. Held-out rows that differ
-    in a column ``seed`` are drawn as their mean, with the widest interval.
+    in a column ``seed`` are drawn as their mean, with the widest interval. Baselines, named in the
+    column ``layer``, are horizontal lines.
     """
     concepts, layers = held_out["concept"].unique(), held_out["layer"].unique()
     places = range(len(layers))
@@ -81,6 +84,9 @@ def r2_panels(in_sample: pd.DataFrame, held_out: pd.DataFrame, *, title: str = "
                 if value < _R2_FLOOR:  # below the axis: say how far
                     text = {"color": color, "fontsize": 7, "ha": "center"}
                     right.text(place, _R2_FLOOR + 0.02, f"↓{value:.1f}", **text)
+        for row in baselines[baselines["concept"] == concept].itertuples():
+            height = max(row.r2, _R2_FLOOR + 0.01)
+            right.axhline(height, color="#cc79a7", linestyle="-.", linewidth=1.5, label=row.layer)
         left.set(ylim=(_R2_FLOOR, 1.05), ylabel=concept)
         for axes in (left, right):
             style.set_ticks(axes, layers)
@@ -129,6 +135,71 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
         axes.set_facecolor("#b0b0b0")
         axes.set_title(network)
     figure.colorbar(image, ax=grid, shrink=0.8, label="bidirectional relevance")
+    return figure
+
+
+def concept_effects(table: pd.DataFrame, *, title: str = "") -> Figure:
+    """Draw the change of the logit for one deviation of each concept, by layer and network.
+
+    The table is that of `utils.concepts.relevance` with a column ``network``, with the means of
+    each class. Networks of several seeds are drawn as the first of them.
+    """
+    concepts, layers = table["concept"].unique(), table["layer"].unique()
+    size = 10, 2.6 * -(-len(concepts) // 2) + 1
+    title += "\n(×: normal patches, +: tumor patches)"
+    figure, grid = style.panels(-(-len(concepts) // 2), 2, size, title, sharex=True)
+    names = {"size": "mean", "size_low": "low", "size_high": "high"}
+    keys = ["concept", "network", "layer"]
+    values = table[table["seed"] == 0].drop(columns=["low", "high"]).rename(columns=names)
+    values = values.set_index(keys).sort_index()
+    by_class = [name for name in table if name.startswith("size_class_")]
+    for axes in grid.flat[len(concepts) :]:
+        axes.axis("off")
+    for axes, concept in zip(grid.flat, concepts, strict=False):
+        rows, lines = values.loc[concept], style.network_styles(table["network"])
+        style.draw_intervals(axes, rows, lines, layers, 0.12)
+        for network, line in lines.items():
+            for name, marker in zip(by_class, ("x", "+"), strict=False):
+                heights = rows.loc[network, name].reindex(layers)
+                options = {"color": line["color"], "marker": marker, "alpha": 0.7, "s": 18}
+                axes.scatter(range(len(layers)), heights, **options)
+        axes.axhline(0, color="#000000", linewidth=0.8, linestyle=":")
+        axes.set_title(concept)
+        style.set_ticks(axes, layers)
+    figure.supylabel("change of the log-odds of tumor\nper standard deviation", fontsize=10)
+    style.legend_below(figure, grid[0, 0])
+    return figure
+
+
+def entanglement(
+    whole: pd.DataFrame, partial: pd.DataFrame, *, title: str = "", floor: float = _R2_FLOOR
+) -> Figure:
+    """Draw R2 of each concept, and of what the others do not explain of it, by layer and network.
+
+    The tables are those of `utils.concepts.cross_validated_r2` and `utils.concepts.partial_r2` with
+    a column ``network``.
+    """
+    concepts, layers = partial["concept"].unique(), partial["layer"].unique()
+    size = 10, 2.6 * -(-len(concepts) // 2) + 1
+    figure, grid = style.panels(-(-len(concepts) // 2), 2, size, title, sharex=True, sharey=True)
+    keys = ["concept", "network", "layer"]
+    tables = [table.groupby(keys)["r2"].mean() for table in (whole, partial)]
+    for axes in grid.flat[len(concepts) :]:
+        axes.axis("off")
+    for axes, concept in zip(grid.flat, concepts, strict=False):
+        for network, line in style.network_styles(partial["network"]).items():
+            for values, text, looks in zip(
+                tables, ("", ", beyond the others"), ({}, {"markerfacecolor": "none"}), strict=True
+            ):
+                heights = values[concept, network].loc[layers].clip(lower=floor)
+                line = line | ({"linestyle": ":"} if text else {"linestyle": "-"}) | looks
+                axes.plot(range(len(layers)), heights, label=f"{network}{text}", **line)
+        axes.set_title(concept)
+        style.set_ticks(axes, layers)
+    grid[0, 0].set_ylim(floor - 0.02, 1.05)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("R², held out")
+    style.legend_below(figure, grid[0, 0])
     return figure
 
 

@@ -84,6 +84,11 @@ def network_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
     return {name: style_of(name) for name in ordered if name in names}
 
 
+def distinct_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return a style for each of at most ten names, all different, such as layers."""
+    return dict(zip(names, _OTHER_STYLES, strict=False))
+
+
 def panels(
     rows: int, columns: int, size: tuple[float, float], title: str, **options: Any
 ) -> tuple[Figure, np.ndarray]:
