@@ -120,6 +120,18 @@ def test_feature_changes_are_those_that_were_made():
     assert 6 < everywhere["directions"] <= 8 and 0.03 < everywhere["head"] < 0.3
     same = changes(0)
     assert same["relative"] < 1e-100 and same["head"] == 0
+    # Of folds, each with networks of its own, the mean over their held-out patches.
+    halves = [(np.arange(30, 60), np.arange(30)), (np.arange(30), np.arange(30, 60))]
+    of_folds = {"layer": [before["layer"], 2 * before["layer"]]}
+    after = {"layer": [x + step @ direction for x in of_folds["layer"]]}
+    slopes = {"layer": [slopes["layer"], slopes["layer"]]}
+    mean = similarity.feature_changes(of_folds, after, slopes, images, halves).iloc[0]
+    expected = [
+        np.linalg.norm(step[test] - step[test].mean())
+        / np.linalg.norm(x[test] - x[test].mean(axis=0))
+        for x, (_, test) in zip(of_folds["layer"], halves, strict=True)
+    ]
+    assert mean["relative"] == pytest.approx(np.mean(expected))
 
 
 def test_networks_of_folds_are_compared_on_their_own_held_out_patches():

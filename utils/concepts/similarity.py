@@ -90,7 +90,7 @@ def cka_by_layer(left_out: pd.DataFrame) -> pd.DataFrame:
 
 
 def feature_changes(
-    before: Mapping[str, np.ndarray],
+    before: Mapping[str, OfFolds],
     after: Mapping[str, OfFolds],
     gradients: Mapping[str, OfFolds],
     images: np.ndarray,
@@ -100,10 +100,9 @@ def feature_changes(
 
     Parameters
     ----------
-    before : mapping of str to array, (N, C)
-        Features by layer.
-    after, gradients : mapping of str to array, (N, C), or to a sequence of them
-        Features after finetuning, and gradients of the logit, by layer, as in `cka_left_out`.
+    before, after, gradients : mapping of str to array, (N, C), or to a sequence of them
+        Features before and after finetuning, and gradients of the logit, by layer, as in
+        `cka_left_out`.
     images : array, (N,)
         Image of each patch, within which features are centred.
     splits : sequence of (array, array), optional
@@ -122,7 +121,7 @@ def feature_changes(
     rows = []
     for layer, features in progress_bar(before.items(), desc="feature changes", unit="layer"):
         for fold, (_, test) in enumerate(splits):
-            x = centred(features[test].astype(np.float64), images[test])
+            x = centred(of_fold(features, fold)[test].astype(np.float64), images[test])
             y = centred(of_fold(after[layer], fold)[test].astype(np.float64), images[test])
             slope = of_fold(gradients[layer], fold)[test].mean(axis=0, dtype=np.float64)
             square = np.linalg.svd(y - x, compute_uv=False) ** 2
