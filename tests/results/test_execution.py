@@ -3,7 +3,8 @@ import re
 import nbformat
 import pytest
 
-from utils.results.execution import execute
+from utils.results.execution import execute, execute_all
+from utils.results.record import Record
 
 
 def _notebook(path, *sources):
@@ -45,3 +46,26 @@ print(LEVEL)"""
     assert not re.findall(r"[^\w.:/<]/\w[\w.-]*/[\w./-]+", text)
     outputs = {output.output_type: output for output in nbformat.reads(text, 4).cells[1].outputs}
     assert outputs["display_data"].data["text/plain"].startswith("count: 100%")
+
+
+def test_execution_ends_with_the_verdicts(tmp_path, capsys):
+    """One line per claim, of which a verdict with more lines gives the one that names it."""
+    verdicts = {"C2": "rival: 0.5\nC2: undecided on one nest.", "other": "not a claim"}
+    common = {"notebook": "x.ipynb", "backbone_title": "Tiny", "weights": {}, "parameters": {}}
+    common |= {"data": {"origin": "", "patches": 1, "groups": 1}, "versions": {}, "files": {}}
+    common |= {"code_sha256": "", "finished": "", "duration_seconds": 1.0}
+    failed = {"C1": "Not testable: the network is hardly finetuned.\nfold 0: grey 0.4"}
+    for folder, backbone, said in (
+        ("one", "tiny", verdicts),
+        ("two", "tiny", verdicts),  # the same run wrote two folders
+        ("three", "tiny", failed),
+        ("four", "other", {"C3": "C3: supported"}),
+    ):
+        (tmp_path / folder).mkdir()
+        Record(backbone=backbone, verdicts=said, **common).write(tmp_path / folder)
+    execute_all([], "tiny", tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        "C1: Not testable: the network is hardly finetuned.",
+        "C2: undecided on one nest.",
+    ]

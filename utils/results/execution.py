@@ -17,7 +17,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from utils.files import whole_file
-from utils.results.record import RECORD, ROOT, WORK, records
+from utils.results.record import RECORD, ROOT, VERDICT_TABLES, WORK, records
 
 STUDY = 9  # finetuned networks of a study
 NOTEBOOKS = ("visualize_channels_CNN", "lucid_iv3", "gradcam_plus", "RCVs_analysis")
@@ -134,6 +134,10 @@ def execute_all(
         show("")
         print(f"{time.monotonic() - started:.0f} s", flush=True)
     print(f"All notebooks: {time.monotonic() - begun:.0f} s. Results:")
-    for path, record in records(results):
-        if record.backbone == backbone:
-            print(f"  {path}: {len(record.files)} files")
+    made = [(path, record) for path, record in records(results) if record.backbone == backbone]
+    for path, record in made:
+        print(f"  {path}: {len(record.files)} files")
+    for claim in VERDICT_TABLES:
+        sentences = {record.sentence(claim) for _, record in made if claim in record.verdicts}
+        for sentence in sorted(sentences):
+            print(sentence if claim in sentence else f"{claim}: {sentence}")

@@ -44,6 +44,12 @@ class Record:
     gate: list = dataclasses.field(default_factory=list)  # conditions of each finetuned network
     commit: str = ""  # of the repository, with "-dirty" if files had changed; empty if unknown
 
+    def sentence(self, claim: str) -> str:
+        """Return the line of a verdict that names the claim, else its first line."""
+        first = next(iter(self.verdicts.values()), "")
+        lines = (self.verdicts.get(claim) or first).strip().splitlines()
+        return next((line for line in lines if claim in line), lines[0] if lines else "")
+
     def write(self, folder: Path) -> None:
         """Write ``run.json`` into a folder."""
         with whole_file(folder / RECORD) as scratch:
