@@ -16,7 +16,7 @@ from utils.claims import judge
 from utils.files import file_sha256
 from utils.results import Results, Run, figures, start
 from utils.results.pages import build
-from utils.results.record import WORK, Record, problems
+from utils.results.record import WORK, Record, in_words, problems
 from utils.results.run import readable
 
 
@@ -125,10 +125,7 @@ def test_verdicts_ask_the_gate(tmp_path, tiny_model, colored_patches, capsys):
     outcomes = pd.Series([True, False, None], dtype=object)
     for count, verdict in (
         (1, "supported"),
-        (
-            3,
-            "Not testable: the network is hardly finetuned.\nfold 1: grey 0.40, expected below 0.3",
-        ),
+        (3, "Not testable: the network is hardly finetuned: fold 1: grey 0.40, expected below 0.3"),
     ):
         run = Run("x.ipynb", tmp_path, {})
         gates = pd.DataFrame(rows[:count]).assign(passed=outcomes[:count])
@@ -229,16 +226,19 @@ def test_the_same_place_is_averaged_within_the_widest_interval():
     assert text.loc[1, "z"] == "2.50 (-1.00 to 2.50)"
 
 
-@pytest.mark.parametrize(("finetunings", "outcome"), [(1, "no verdict"), (3, "supported")])
+@pytest.mark.parametrize(
+    ("finetunings", "passed", "outcome"),
+    [(1, True, "no verdict"), (3, True, "supported"), (3, False, "not testable")],
+)
 def test_verdicts_and_pages_are_what_the_tables_give(
-    tmp_path, tiny_model, colored_patches, finetunings, outcome
+    tmp_path, tiny_model, colored_patches, finetunings, passed, outcome
 ):
     generator = np.random.default_rng(0)
     images = ["all", *["one"] * 6, *["other"] * 6]
     names = ["none", *(f"group {number}" for number in range(12))]
     difference = 0.3 + 0.01 * generator.normal(size=13)
     interaction = pd.DataFrame({"left_out": names, "image": images, "difference": difference})
-    row = {"condition": "grey", "value": 0.1, "expected": "below 0.3", "passed": True}
+    row = {"condition": "grey", "value": 0.1, "expected": "below 0.3", "passed": passed}
     gates = pd.DataFrame([{**row, "finetuning": f"fold {i}"} for i in range(finetunings)])
     run = Run("RCVs_analysis.ipynb", tmp_path, {"PATCHES": "sample"})
     run.main = run.results("rcvs", "tiny")
@@ -248,8 +248,10 @@ def test_verdicts_and_pages_are_what_the_tables_give(
     folder = tmp_path / "rcvs" / "tiny"
     record = Record.read(folder)
     about = {"backbone": "tiny", "finetunings": finetunings}
-    said = str(judge("C3", pd.read_csv(folder / "c3.csv"), **about))
-    assert record.verdicts == {"C3": said} and f"C3: {outcome} on" in said
+    said = record.verdicts["C3"]
+    assert said == in_words(judge("C3", pd.read_csv(folder / "c3.csv"), **about), record.gate)
+    assert f"C3: {outcome} on" in said and "deep minus early layers: +0.3" in said
+    assert ("fold 2: grey 0.10, expected below 0.3" in said) != passed
     pages = build(tmp_path)
     for page in (tmp_path / "README.md", folder / "README.md"):
         assert said.splitlines()[-1] in pages[page].replace("\\", "")

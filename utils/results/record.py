@@ -86,8 +86,11 @@ def in_words(verdict: object, gate: Sequence[Mapping[str, Any]]) -> str:
     if not (failed := [row for row in gate if row["passed"] is False]):
         return str(verdict)
     reason = "{finetuning}: {condition} {value:.2f}, expected {expected}"
-    reasons = [reason.format(**row) for row in failed]
-    return "\n".join(["Not testable: the network is hardly finetuned.", *reasons])
+    reasons = "; ".join(reason.format(**row) for row in failed)
+    text = f"the network is hardly finetuned: {reasons}"
+    if dataclasses.is_dataclass(verdict):  # which has values too
+        return str(dataclasses.replace(verdict, outcome="not testable", reason=text))
+    return f"Not testable: {text}"
 
 
 def judge_again(claim: str, folder: Path, run: Mapping[str, Any]) -> object:
