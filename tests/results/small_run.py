@@ -28,7 +28,7 @@ def execute(root: str, seed: int) -> None:
     generator = np.random.default_rng(seed)
     run = Run("small.ipynb", root, {"SEED": seed})
     backbone = SimpleNamespace(name="tiny", title="Tiny")
-    network = SimpleNamespace(backbone=backbone, origin="nowhere", sha256="0")
+    network = SimpleNamespace(backbone=backbone, origin="nowhere", sha256="0", unsound_layers=())
     for part in range(PARTS):
         pixels = generator.integers(0, 256, (60, 64, 64, 3), dtype=np.uint8)
         labels, names = np.arange(60) % 2, np.array([f"region {i % 6}" for i in range(60)])

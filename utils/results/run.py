@@ -24,7 +24,7 @@ from papermill import inspect_notebook
 
 from utils.files import disk_space, file_sha256, remove_abandoned, scratch_prefix, whole_file
 from utils.patches import to_uint8
-from utils.results.figures import use_style
+from utils.results.figures import grey_layers, use_style
 from utils.results.record import (
     RECORD,
     ROOT,
@@ -177,11 +177,14 @@ class Run:
     ) -> None:
         """Record the networks, by name, and the PatchSet that the results depend on.
 
-        With the table of `networks.gates`, verdicts tell where a network is hardly finetuned.
+        Layers that are unsound in one of the networks are drawn grey. With the table of
+        `networks.gates`, verdicts tell where a network is hardly finetuned.
         """
         for name, model in networks.items():
             self.record |= {"backbone": model.backbone.name, "backbone_title": model.backbone.title}
             self.record["weights"][name] = {"origin": model.origin, "sha256": model.sha256}
+        unsound = {layer for model in networks.values() for layer in model.unsound_layers}
+        grey_layers(unsound)
         data = {"origin": patches.origin, "sha256": patches.sha256, "patches": len(patches)}
         self.record["data"] = {**data, "groups": len(set(patches.groups))}
         if gates is not None:

@@ -173,3 +173,15 @@ def test_tumor_by_layer_draws_one_curve_per_kind_of_network():
     lowest = [segment[0, 1] for segment in curves["random"].lines[2][0].get_segments()]
     np.testing.assert_allclose(lowest, [0.4] * 3)  # the widest interval
     assert [tick.get_text() for tick in axes.get_xticklabels()] == LAYERS
+
+
+def test_unsound_layers_are_grey(held_out):
+    figures.grey_layers(["b"])
+    try:
+        axes = figures.r2_panels(held_out, held_out, held_out[:0]).axes[-1]
+    finally:
+        figures.grey_layers([])
+    colors = {label.get_text(): label.get_color() for label in axes.get_xticklabels()}
+    assert colors["b"] == "#909090" and colors["a"] != "#909090"
+    sound = figures.r2_panels(held_out, held_out, held_out[:0]).axes[-1]
+    assert len(axes.patches) == len(sound.patches) + 1

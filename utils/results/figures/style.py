@@ -26,6 +26,7 @@ _OTHER_STYLES = [
     {"color": color, "marker": marker, "linestyle": line}
     for line, (color, marker) in itertools.product(("--", "-."), _COLORS.items())
 ]
+_GREYED: set[str] = set()  # layers, from `grey_layers`
 BARE = {"xticks": [], "yticks": [], "frame_on": False}  # axes with an image
 BAND = {"alpha": 0.15, "linewidth": 0}  # an interval around a curve
 CENTRED = {"ha": "center", "va": "center"}
@@ -113,9 +114,20 @@ def show_matrix(axes: Axes, values: pd.DataFrame, limit: float, **options: Any) 
     return image
 
 
+def grey_layers(names: Iterable[str]) -> None:
+    """Draw these layers grey in all figures by layer from now on: they count for no verdict."""
+    _GREYED.clear()
+    _GREYED.update(names)
+
+
 def set_ticks(axes: Axes, names: Sequence[str], **options: Any) -> None:
     """Write names, such as those of layers, at the places 0, 1, ... of the horizontal axis."""
     axes.set_xticks(range(len(names)), names, **{"rotation": 90, "fontsize": 8, **options})
+    for place in (place for place, name in enumerate(names) if name in _GREYED):
+        axes.axvspan(place - 0.5, place + 0.5, color="#000000", alpha=0.08, linewidth=0)
+    for label in axes.get_xticklabels():
+        if label.get_text() in _GREYED:
+            label.set_color("#909090")
 
 
 def draw_intervals(
