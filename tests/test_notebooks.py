@@ -123,7 +123,7 @@ def test_gradcam_twice(tmp_path, real_backbone, checkpoint, few):
 
 
 def test_rcvs(tmp_path, real_backbone, checkpoint):
-    options = {"PER_CLASS": 60, "FOLDS": 3, "PERMUTATIONS": 2, "REPEATS": 1, "RANDOM_SEEDS": 2}
+    options = {"PER_CLASS": 40, "FOLDS": 3, "PERMUTATIONS": 2, "REPEATS": 1, "RANDOM_SEEDS": 2}
     options |= {"LAYERS": ENDS[real_backbone], "SEED": 1, "TRANSPLANTED": 4}
     files = _twice("RCVs_analysis", tmp_path, real_backbone, checkpoint, **options)
     names = {"cka.csv", "transplants.csv", "reuse.png", "tumor_by_layer.png", "tumor_by_layer.csv"}
