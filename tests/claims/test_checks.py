@@ -22,6 +22,7 @@ def test_randomisation_passes_only_what_is_as_unlike_as_random_networks():
     judge = judge_randomisation
     assert "m: passes" in judge(table(0.32, 0.3)) and "m: FAILS" in judge(table(0.5, 0.3))
     assert "m: passes" in judge(table(-0.2, 0.3))
+    assert "m: FAILS" in judge(table(1, 1)) and "m: FAILS" in judge(table(0.8, 0.9))
     assert "m: undecided" in judge(table(0.4 - noise.mean(), 0.3))
     assert "+0.90 with the head randomised, +0.50 with all weights" in judge(table(0.5, 0.3))
     dead = table(np.nan, 0.3, "dead")
