@@ -130,6 +130,11 @@ def test_relevance_finds_the_concept_that_the_output_follows(planted):
     assert linear.loc["planted", "positive"] == 1
     judged = judge_relevance(table.reset_index().assign(network="finetuned"))
     assert "1 of 2 concepts and layers" in judged and "planted at layer, Br +" in judged
+    many = [table.reset_index().assign(network="n", layer=f"{i}", q_random=1.0) for i in range(18)]
+    judged = judge_relevance(pd.concat(many).assign(least_p=1 / 201))
+    assert "0 of 36" in judged and "fewer than 4 cannot be" in judged  # 36 / 201 / 0.05 = 3.6
+    judged = judge_relevance(pd.concat(many).assign(least_p=1 / 2))
+    assert "none can be" in judged
     with pytest.raises(ValueError, match="without gradients"):
         relevance(regress(features, measures, groups, permutations=2))
 

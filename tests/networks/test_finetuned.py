@@ -6,6 +6,7 @@ import pytest
 
 from utils.networks import (
     finetuned,
+    finetuned_by_epochs,
     finetuned_model,
     finetuned_models,
     finetuning,
@@ -156,3 +157,14 @@ def test_missing_kernels_make_layers_unsound(tiny_model, backbone, many_groups, 
     model, manifest = finetuned_model(backbone, many_groups, folder=tmp_path / "m", **OPTIONS)
     assert model.unsound_layers == ("late",) and manifest["unsound_layers"] == ["late"]
     assert json.loads(finetuned_paths(backbone, tmp_path / "m")[1].read_text()) == manifest
+
+
+def test_longer_and_shorter_finetunings_lie_beside_the_usual_one(backbone, many_groups, tmp_path):
+    backbone = replace(backbone, finetuning={**OPTIONS, "epochs": 2})
+    (usual,) = finetuned_models(backbone, many_groups, folder=tmp_path / "models")
+    models = finetuned_by_epochs(backbone, [2, 1], many_groups, folder=tmp_path / "models")
+    assert list(models) == [1, 2] and models[2].sha256 == usual.model.sha256
+    manifest = finetuned_paths(backbone, tmp_path / "models" / "1_epochs", 0, 0)[1]
+    values = json.loads(manifest.read_text())
+    assert values["options"]["epochs"] == 1 and len(values["epochs"]["loss"]) == 1
+    assert models[1].sha256 == values["sha256"] != usual.model.sha256

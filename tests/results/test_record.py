@@ -81,7 +81,9 @@ def test_commit_is_dirty_by_code_and_not_by_results(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     monkeypatch.setattr("utils.results.record.ROOT", tmp_path)
     assert commit() == ""
-    for name in ("utils/code.py", "figure.png"):
+    executed = tmp_path / "results" / "x.ipynb"
+    executed.parent.mkdir()
+    for name in ("utils/code.py", "figure.png", "x.ipynb", "results/x.ipynb"):
         (tmp_path / name).write_text("old")
     git("init")
     git("add", ".")
@@ -89,9 +91,12 @@ def test_commit_is_dirty_by_code_and_not_by_results(tmp_path, monkeypatch):
     head = commit()
     assert len(head) == 7
     (tmp_path / "figure.png").write_text("new")
+    executed.write_text("new")  # is a result
     assert commit() == head
-    (tmp_path / "utils/code.py").write_text("new")
-    assert commit() == f"{head}-dirty"
+    for name in ("utils/code.py", "x.ipynb"):
+        (tmp_path / name).write_text("new")
+        assert commit() == f"{head}-dirty"
+        (tmp_path / name).write_text("old")
 
 
 @pytest.fixture

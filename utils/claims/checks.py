@@ -62,6 +62,8 @@ def judge_randomisation(table: pd.DataFrame) -> str:
 def judge_relevance(table: pd.DataFrame) -> str:
     """Count the layers and concepts on which the output depends beyond chance.
 
+    With few permutations for many tests, only several at once can be significant; this is said.
+
     Parameters
     ----------
     table : DataFrame, ``relevance`` from `analyse`
@@ -74,7 +76,10 @@ def judge_relevance(table: pd.DataFrame) -> str:
     for network, rows in table.groupby("network", sort=False):
         sure = rows[(rows["q_random"] < 0.05) & (rows["q_permuted"] < 0.05)]
         count = rows["ratio"].notna().sum()
-        line = f"{network}: {len(sure)} of {count} concepts and layers are relevant (q < 0.05)"
+        line = f"{network}: {len(sure)} of {count} concepts and layers are relevant (q < 0.05"
+        tests = len(rows.dropna(subset="ratio")[["concept", "layer"]].drop_duplicates())
+        together = int(rows["least_p"].max() * tests / 0.05) + 1  # for a q below 0.05
+        line += "; none can be)" if together > tests else f"; fewer than {together} cannot be)"
         if len(sure):
             top = sure.loc[sure["br"].abs().idxmax()]
             line += f"; the largest is {top['concept']} at {top['layer']}, Br {top['br']:+.2f}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 LEVEL = 1 - 0.05 / 3  # of intervals and, one minus it, of tests: three claims share 5 %
 OUTCOMES = ("supported", "refuted", "undecided", "not testable", "no verdict")
 LEAST_GROUPS = 6  # fewer cannot reject at this level
-LEAST_FINETUNINGS = 3  # so that every group is held out once
+LEAST_FINETUNINGS = 3  # as many as hold out every group once
 
 
 @dataclass(frozen=True)

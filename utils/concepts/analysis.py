@@ -220,8 +220,9 @@ def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:
     ``size_high``, its 95 % interval over groups, and ``size_class_0`` and so on, the same for the
     patches of each class. ``p_random`` and ``p_permuted`` are
     two-sided: how often random directions, or vectors of the permuted concept, have as large a
-    ratio; each ``q`` controls the false discovery rate over all rows. NaN where the logit is linear
-    in the layer: all patches have one sensitivity, and no ratio.
+    ratio, and ``least_p`` is the lowest that permutations can give; each ``q`` controls the false
+    discovery rate over all rows. NaN where the logit is linear in the layer: all patches have one
+    sensitivity, and no ratio.
     """
     tables = []
     for layer, regression in regressions.items():
@@ -241,6 +242,7 @@ def relevance(regressions: Mapping[str, Regression]) -> pd.DataFrame:
             "high": high,
             "br": np.maximum(r2, 0) * ratio,
             "positive": (s > 0).mean(axis=0),
+            "least_p": 1 / (1 + len(regression.null_ratio)),
             "p_random": permutation_p_value(
                 np.abs(ratio), np.abs(regression.random_ratio)[:, None]
             ),

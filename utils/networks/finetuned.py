@@ -89,15 +89,21 @@ def finetuned_models(
 
 
 def finetuned_by_epochs(
-    backbone: str | Backbone, epochs: Sequence[int], *, folder: str | Path = MODELS
+    backbone: str | Backbone,
+    epochs: Sequence[int],
+    patches: PatchSet | None = None,
+    *,
+    folder: str | Path = MODELS,
 ) -> dict[int, Model]:
-    """Return networks of the sample's first fold and seed that were finetuned less, or more.
+    """Return networks of the first fold and seed that were finetuned less, or more.
 
     Parameters
     ----------
     backbone : str or Backbone
     epochs : sequence of int
         Numbers of epochs, each of which has its own warm-up.
+    patches : PatchSet, optional
+        As in `finetuned_models`.
     folder : str or Path
         Folder of the usual network, in which the others have folders of their own.
 
@@ -107,7 +113,7 @@ def finetuned_by_epochs(
     """
     usual = {**finetune.__kwdefaults__, **get_backbone(backbone).finetuning}["epochs"]
     folders = {n: Path(folder, *([] if n == usual else [f"{n}_epochs"])) for n in sorted(epochs)}
-    return {n: finetuned_model(backbone, epochs=n, folder=folders[n])[0] for n in folders}
+    return {n: finetuned_model(backbone, patches, epochs=n, folder=folders[n])[0] for n in folders}
 
 
 def print_estimate(backbone: Backbone, folder: Path, pairs: Sequence[tuple[int, int]]) -> None:

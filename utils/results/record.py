@@ -152,8 +152,8 @@ def problems(root: str | Path) -> list[str]:
 
 def commit() -> str:
     """Return the commit of the code, with ``-dirty`` if code has changed; empty if unknown."""
-    # Results are tracked too, and change with every run.
-    code = ["--", "utils", "*.ipynb", "*requirements.txt"]
+    # Results are tracked too, executed notebooks among them, and change with every run.
+    code = ["--", "utils", ":(glob)*.ipynb", "requirements.txt"]
     commands = ["git", "rev-parse", "--short=7", "HEAD"], ["git", "diff", "--stat", "HEAD", *code]
     options = {"cwd": ROOT, "capture_output": True, "text": True}
     try:

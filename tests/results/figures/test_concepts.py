@@ -147,6 +147,16 @@ def test_effects_are_drawn_with_intervals_and_by_class(held_out):
     assert {0.151, 0.251} <= set(np.round(points[:, 1], 3))
 
 
+def test_layers_are_named_under_every_column(held_out):
+    three = [held_out, held_out[held_out["concept"] == "ASM"].assign(concept="energy")]
+    table = pd.concat(three, ignore_index=True)
+    figure = figures.entanglement(table, table[table["network"] != "random"])
+    figure.draw_without_rendering()
+    first, second, third, empty = figure.axes
+    named = [axes.xaxis.get_tick_params()["labelbottom"] for axes in (first, second, third)]
+    assert named == [False, True, True] and not empty.axison
+
+
 def test_entanglement_shows_what_the_others_leave(held_out):
     partial = held_out[held_out["network"] != "random"]
     partial = partial.assign(r2=partial["r2"] - 0.05)

@@ -1,6 +1,7 @@
 """Figures of concepts by layer: R2, relevance, and what finetuning keeps."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -138,6 +139,20 @@ def relevance_map(table: pd.DataFrame, *, title: str = "") -> Figure:
     return figure
 
 
+def _panel_per_concept(
+    concepts: Sequence[str], title: str, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure with two panels side by side, whose layers are named in the lowest ones."""
+    rows = -(-len(concepts) // 2)
+    size = 10, 2.6 * rows + 1
+    figure, grid = style.panels(rows, 2, size, title, sharex=True, **options)
+    for axes in grid.flat[len(concepts) :]:
+        axes.axis("off")
+    for axes in grid.flat[max(0, len(concepts) - 2) : len(concepts)]:
+        axes.tick_params(labelbottom=True)
+    return figure, grid
+
+
 def concept_effects(table: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw the change of the logit for one deviation of each concept, by layer and network.
 
@@ -145,16 +160,12 @@ def concept_effects(table: pd.DataFrame, *, title: str = "") -> Figure:
     each class. Networks of several seeds are drawn as the first of them.
     """
     concepts, layers = table["concept"].unique(), table["layer"].unique()
-    size = 10, 2.6 * -(-len(concepts) // 2) + 1
-    title += "\n(×: normal patches, +: tumor patches)"
-    figure, grid = style.panels(-(-len(concepts) // 2), 2, size, title, sharex=True)
+    figure, grid = _panel_per_concept(concepts, f"{title}\n(×: normal patches, +: tumor patches)")
     names = {"size": "mean", "size_low": "low", "size_high": "high"}
     keys = ["concept", "network", "layer"]
     values = table[table["seed"] == 0].drop(columns=["low", "high"]).rename(columns=names)
     values = values.set_index(keys).sort_index()
     by_class = [name for name in table if name.startswith("size_class_")]
-    for axes in grid.flat[len(concepts) :]:
-        axes.axis("off")
     for axes, concept in zip(grid.flat, concepts, strict=False):
         rows, lines = values.loc[concept], style.network_styles(table["network"])
         style.draw_intervals(axes, rows, lines, layers, 0.12)
@@ -180,12 +191,9 @@ def entanglement(
     a column ``network``.
     """
     concepts, layers = partial["concept"].unique(), partial["layer"].unique()
-    size = 10, 2.6 * -(-len(concepts) // 2) + 1
-    figure, grid = style.panels(-(-len(concepts) // 2), 2, size, title, sharex=True, sharey=True)
+    figure, grid = _panel_per_concept(concepts, title, sharey=True)
     keys = ["concept", "network", "layer"]
     tables = [table.groupby(keys)["r2"].mean() for table in (whole, partial)]
-    for axes in grid.flat[len(concepts) :]:
-        axes.axis("off")
     for axes, concept in zip(grid.flat, concepts, strict=False):
         for network, line in style.network_styles(partial["network"]).items():
             for values, text, looks in zip(
