@@ -1,3 +1,6 @@
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,3 +123,14 @@ def test_gates_of_networks_with_and_without_a_manifest(study, colored_patches, t
         "finetuned, held-out groups unknown",
     ]
     assert len(table) == 6 and table.iloc[0]["value"] == 0.8
+
+
+def test_another_pixel_size_warns(tiny_model, colored_patches):
+    finetuning = Finetuning(tiny_model, {"microns_per_pixel": 0.5})
+    near = replace(colored_patches, microns_per_pixel=0.52)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        unseen_by_any([finetuning], near)
+        unseen_by_any([finetuning], colored_patches)
+    with pytest.warns(UserWarning, match="0.25 micrometres per pixel.*finetuned on.* 0.5"):
+        unseen_by_any([finetuning], replace(near, microns_per_pixel=0.25))

@@ -1,6 +1,8 @@
 import numpy as np
 from PIL import Image
 
+from utils.patches import load_patches
+
 
 def test_nuclei_of_the_sample_are_compared(call_module):
     code, output, _ = call_module("utils.patches", "nuclei")
@@ -20,3 +22,14 @@ def test_nuclei_without_annotation_are_counted(call_module, tmp_path):
     assert code == 0 and "nuclei found" in output
     code, _, errors = call_module("utils.patches", "nuclei", "--patches", tmp_path / "none")
     assert code == 1 and "none" in errors and "Traceback" not in errors
+
+
+def test_slides_are_cut_into_a_file(slides, tmp_path, call_module):
+    out = tmp_path / "patches.h5"
+    arguments = ["slides", slides, "--out", out, "--size", "150", "--per-class", "6"]
+    code, output, _ = call_module("utils.patches", *arguments)
+    assert code == 0 and "6 normal, 6 tumor; 150 x 150 pixels of 0.5 µm; 2 groups" in output
+    patches = load_patches(out)
+    assert len(patches) == 12 and patches.microns_per_pixel == 0.5
+    code, _, errors = call_module("utils.patches", *arguments, "--slide-microns", "0.01")
+    assert code == 1 and "expected 0.05 to 20" in errors

@@ -1,3 +1,7 @@
+import json
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -5,7 +9,8 @@ import pyarrow.parquet
 import pytest
 import shapely
 
-from utils.patches.annotations import rasterise, read_polygons
+from tests.patches.conftest import asap, geojson, square
+from utils.patches.annotations import rasterise, read_annotations, read_polygons
 
 
 def test_polygons_are_painted_where_they_contain_the_centre_of_a_pixel():
@@ -50,3 +55,90 @@ def test_class_names_of_others_are_mapped(tmp_path):
     assert read_polygons(path, {"Mitosis": "connective", "Tumor": "inflammatory"})[1] == [2, 2, 1]
     with pytest.raises(ValueError, match="types has the values .*'cancer'.*expected connective"):
         read_polygons(path, {"Mitosis": "cancer"})
+
+
+def test_holes_and_exclusions_are_no_tumour(tmp_path):
+    """Camelyon16 cuts out a group of its own, QuPath draws polygons with holes: the same area."""
+    outer, hole = square(100, 100, 400), (200, 200, 100)
+    corners = outer["coordinates"][0][:-1]
+    cut_out = square(*hole)["coordinates"][0][:-1]
+    of_asap = asap(tmp_path / "a.xml", [("Tumor", corners), ("_2", cut_out)])
+    whole = ("Tumor", "annotation", square(100, 100, 400, hole))
+    for path in (of_asap, geojson(tmp_path / "q.geojson", [whole])):
+        tumor = read_annotations(path).tumor()
+        assert tumor.area == 400**2 - 100**2
+        assert not tumor.contains(shapely.Point(250, 250))
+        assert tumor.contains(shapely.Point(150, 150))
+    several = geojson(tmp_path / "list.json", [whole, ("Ignore*", "annotation", outer)], False)
+    assert read_annotations(several).ignored().area == 400**2
+    assert read_annotations(several).other().is_empty
+
+
+def test_groups_are_read_from_the_file(tmp_path):
+    text = asap(tmp_path / "a.xml", [("inner", [(0, 0), (9, 0), (9, 9)])]).read_text()
+    nested = text.replace('Name="inner" PartOfGroup="None"', 'Name="inner" PartOfGroup="Lesions"')
+    groups = '<AnnotationGroups><Group Name="Lesions" PartOfGroup="None"/>'
+    (tmp_path / "b.xml").write_text(nested.replace("<AnnotationGroups>", groups))
+    annotations = read_annotations(tmp_path / "b.xml")
+    assert set(annotations.areas) == {"lesions"}
+    assert annotations.tumor(["Lesions"]).area == 40.5
+    with pytest.raises(ValueError, match=r"has areas of \['lesions'\]; expected one of .*tumor"):
+        annotations.tumor()
+
+
+def test_cells_of_qupath_are_nuclei(tmp_path):
+    cell = {"type": "Feature", "geometry": square(0, 0, 30), "nucleusGeometry": square(5, 5, 10)}
+    cell["properties"] = {"objectType": "cell", "classification": {"name": "Tumor"}}
+    untyped = {**cell, "properties": {"objectType": "detection"}}
+    path = tmp_path / "cells.geojson"
+    path.write_text(json.dumps([cell, untyped]))
+    annotations = read_annotations(path)
+    assert annotations.types == [3, 4] and not annotations.areas
+    assert [nucleus.area for nucleus in annotations.nuclei] == [100, 100]
+    cell["properties"]["classification"]["name"] = "Odd"
+    path.write_text(json.dumps([cell]))
+    with pytest.raises(ValueError, match="types .'odd'.*name what they are"):
+        read_annotations(path)
+    assert read_annotations(path, {"odd": "connective"}).types == [1]
+
+
+def test_outlines_that_cross_themselves_are_repaired(tmp_path):
+    path = asap(tmp_path / "bow.xml", [("Tumor", [(0, 0), (10, 10), (10, 0), (0, 10)])])
+    assert read_annotations(path).tumor().area == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.xml", "<ASAP_Annotations>", "ParseError"),
+        ("a.xml", "<other/>", "root is other"),
+        ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><ASAP_Annotations/>', "entities"),
+        ("a.geojson", '{"type": "Feature"}', "KeyError"),
+        ("a.geojson", "not json", "JSONDecodeError"),
+        ("a.geojson", '[{"geometry": null}]', "cannot be read"),
+        ("a.geojson", "[1]", "cannot be read"),
+        ("a.csv", "", "no file of annotations"),
+    ],
+)
+def test_other_files_are_no_annotations(tmp_path, name, text, reason):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=reason) as error:
+        read_annotations(tmp_path / name)
+    assert name in str(error.value)
+
+
+def test_coordinates_are_finite(tmp_path):
+    path = asap(tmp_path / "a.xml", [("Tumor", [(0, 0), ("nan", 1), (1, 1)])])
+    with pytest.raises(ValueError, match="coordinate is nan"):
+        read_annotations(path)
+    path = asap(tmp_path / "b.xml", [("Tumor", [(0, 0), (1, 1)])])
+    with pytest.raises(ValueError, match="'A0' has 2 corners"):
+        read_annotations(path)
+
+
+@pytest.mark.skipif("TEST_SLIDES" not in os.environ, reason="TEST_SLIDES names no real slides")
+def test_real_annotations_are_read():
+    folder = Path(os.environ["TEST_SLIDES"], "annotations")
+    lesions = read_annotations(folder / "camelyon17_patient_004_node_4.xml").tumor()
+    assert len(lesions.geoms) >= 3 and lesions.bounds[2] == 13482.8
+    assert set(read_annotations(folder / "qupath05.geojson").areas) == {"ut", "i"}

@@ -104,7 +104,7 @@ def test_patchcamelyon_of_other_file_names(tmp_path):
 
 def test_unknown_sources_and_options_list_the_known_ones(tmp_path, monkeypatch, sample):
     (tmp_path / "slide.txt").write_text("text")
-    with pytest.raises(ValueError, match=r"slide.txt .*'sample'; a folder .*PatchCamelyon.*paper"):
+    with pytest.raises(ValueError, match=r"slide.txt .*'sample'; a slide; .*PatchCamelyon.*paper"):
         load_patches(tmp_path / "slide.txt")
     with pytest.raises(TypeError, match="strides"):
         load_patches("sample", sample_options={"strides": 3})

@@ -1,5 +1,6 @@
 """What each finetuned network has and has not seen, and predictions of what it has not."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +68,20 @@ def unseen_by_any(finetunings: Sequence[Finetuning], patches: PatchSet) -> Patch
     ----------
     finetunings : sequence of Finetuning
     patches : PatchSet
+        A warning says if their pixels are of another size than those of the finetuning.
 
     Returns
     -------
     PatchSet
     """
+    microns = {one.manifest.get("microns_per_pixel") for one in finetunings} - {None}
+    size = patches.microns_per_pixel
+    if other := sorted(value for value in microns if size and abs(size / value - 1) > 0.1):
+        warnings.warn(
+            f"{patches.name} has {size:g} micrometres per pixel, but the network was finetuned on "
+            f"patches of {other[0]:g}: nuclei have another size than it knows.",
+            stacklevel=2,
+        )
     unseen = np.any([one.unseen(patches) for one in finetunings], axis=0)
     if not unseen.any():
         raise ValueError(

@@ -179,6 +179,7 @@ class _Maker:
             "sha256": file_sha256(weights),
             "data": {"source": self._patches.name, "patches": len(self._patches)},
             "patch_size": self._patches.images.shape[1],
+            "microns_per_pixel": self._patches.microns_per_pixel,
             "pretrained_origin": self._pretrained.origin,
             "unsound_layers": list(self._pretrained.unsound_layers),
             "held_out": np.unique(held_out.groups).tolist(),

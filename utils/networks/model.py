@@ -1,7 +1,7 @@
 """A network with its weights, architecture and provenance, and its features."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -56,6 +56,10 @@ class Model:
         sound = [name for name in self.backbone.layers if name not in self.unsound_layers]
         default = self.backbone.cam_layer
         return sound[-1] if sound and default in self.unsound_layers else default
+
+    def __getstate__(self) -> dict:
+        """Pickle neither what is compiled nor symbolic tensors."""
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "_compiled": {}}
 
     def copy(self) -> "Model":
         """Return a model whose weights can be changed without changing this one's."""

@@ -1,25 +1,74 @@
-"""Look at patches: ``python -m utils.patches nuclei``."""
+"""Cut patches from whole slides, or find nuclei: ``python -m utils.patches slides | nuclei``."""
 
 import argparse
+from pathlib import Path
 
-from utils.patches import compare_nuclei, find_nuclei, load_patches
+from utils import cluster
+from utils.patches import compare_nuclei, find_nuclei, load_patches, load_slides, write_hdf5
+from utils.patches.cutting import NORMAL, Cut
+from utils.patches.tissue import TissueOptions
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m utils.patches", description=__doc__)
     commands = parser.add_subparsers(required=True)
+    about = "cut annotated slides into patches, in the HDF5 layout that the notebooks read"
+    _add_slide_options(commands.add_parser("slides", help=about))
     nuclei = commands.add_parser(
         "nuclei", help="find nuclei by their haematoxylin, and compare them with annotated ones"
     )
-    nuclei.add_argument("--patches", default="sample", help="sample, folder or HDF5 file")
-    nuclei.add_argument("--diameter", type=float, default=20, help="of a nucleus, in pixels")
+    nuclei.add_argument("--patches", default="sample", help="sample, slides, folder or HDF5 file")
+    nuclei.add_argument("--diameter", type=float, help="of a nucleus, in pixels; by default 10 µm")
     nuclei.set_defaults(run=find)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, cluster.ChunksFailed) as error:
         parser.exit(1, f"{error}\n")
+
+
+def _add_slide_options(parser: argparse.ArgumentParser) -> None:
+    add, cut = parser.add_argument, Cut()
+    add("slides", help="slide, folder of slides, or CSV table with the column slide")
+    about = "ASAP XML or QuPath GeoJSON, or their folder; by default beside the slides"
+    add("--annotations", help=about)
+    add("--out", type=Path, required=True, help="HDF5 file; patches are appended if it exists")
+    add("--microns-per-pixel", type=float, default=cut.microns_per_pixel, help="of the patches")
+    add("--size", type=int, default=cut.size, help="side of a patch, in pixels")
+    add("--stride", type=int, help="step of the grid, in pixels; by default the size")
+    about = "micrometres per pixel at level 0 of slides that do not say"
+    add("--slide-microns", type=float, help=about)
+    add("--min-tissue", type=float, default=cut.min_tissue, help="least share of tissue")
+    add("--tumor-share", type=float, default=cut.tumor_share, help="least share of tumour")
+    add("--tumor-names", nargs="+", default=list(cut.tumor_names), help="classes that are tumour")
+    about = "normal patches lie elsewhere than tumour, or in areas of other classes"
+    add("--normal", default=cut.normal, choices=NORMAL, help=about)
+    tissue = TissueOptions()
+    about = "of the slide's median, below which tissue counts as out of focus; 0 keeps all"
+    add("--min-sharpness", type=float, default=tissue.min_sharpness, help=about)
+    add("--per-class", type=int, help="at most so many patches per class, drawn evenly")
+    add("--seed", type=int, default=0, help="seed of the draw")
+    about = 'where to read slides: "" for here, "local" for one worker per core, or Dask\'s address'
+    add("--scheduler", default="", help=about)
+    parser.set_defaults(run=cut_slides)
+
+
+def cut_slides(options: argparse.Namespace) -> None:
+    """Cut patches from slides and write them to a file."""
+    cluster.connect(options.scheduler)
+    try:
+        names = ("annotations", "slide_microns", "per_class", "seed", "microns_per_pixel", "size")
+        names += ("stride", "min_tissue", "tumor_share", "normal")
+        given = {name: getattr(options, name) for name in names}
+        given["tumor_names"] = tuple(options.tumor_names)
+        given["tissue"] = TissueOptions(min_sharpness=options.min_sharpness)
+        patches = load_slides(options.slides, **given)
+        print(patches)
+        write_hdf5(patches, options.out)
+        print(f"{options.out}: give it as PATCHES to the notebooks.")
+    finally:
+        cluster.disconnect()
 
 
 def find(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Images that stay on disk, in HDF5 datasets or memory maps, until they are indexed."""
 
+import functools
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +16,8 @@ from utils.files import file_sha256
 class LazyImages(NDArrayOperatorsMixin):
     """Rows of arrays on disk, ``(N, H, W, 3)`` uint8; an index reads its rows, as an array."""
 
-    sources: tuple  # HDF5 datasets or memory maps, each (n, H, W, 3), uint8
+    # HDF5 datasets, memory maps, or anything with shape, dtype and identity; (n, H, W, 3), uint8
+    sources: tuple
     rows: np.ndarray  # (N,), int, counted through all sources
 
     @property
@@ -60,13 +62,32 @@ class LazyImages(NDArrayOperatorsMixin):
 
     def select(self, chosen: np.ndarray) -> "LazyImages":
         """Return the images at these indices, or where this boolean mask is true, unread."""
-        return replace(self, rows=self.rows[chosen])
+        rows = self.rows[chosen]
+        ends = np.cumsum([len(source) for source in self.sources])
+        numbers = np.searchsorted(ends, rows, side="right")
+        used, places = np.unique(numbers, return_inverse=True)
+        if len(used) in (0, len(self.sources)):
+            return replace(self, rows=rows)
+        # Without sources of which nothing is left, so that few travel, and are hashed.
+        lengths = np.array([len(self.sources[number]) for number in used])
+        shift = (np.cumsum(lengths) - lengths) - (ends[used] - lengths)
+        return replace(
+            self, sources=tuple(self.sources[i] for i in used), rows=rows + shift[places]
+        )
+
+    def __reduce__(self) -> tuple:
+        """Pickle where the pixels are, instead of them."""
+        sources = tuple(_whereabouts(source) for source in self.sources)
+        return _reopened, (sources, self.rows)
 
     @cached_property
     def identity(self) -> str:
         """Hash of the files, the datasets and the rows, which stands for that of the pixels."""
         digest = hashlib.sha256(np.ascontiguousarray(self.rows, dtype=np.int64))
         for source in self.sources:
+            if hasattr(source, "identity"):
+                digest.update(source.identity.encode())
+                continue
             in_file = isinstance(source, h5py.Dataset)
             path, name = (source.file.filename, source.name) if in_file else (source.filename, "")
             digest.update(f"{file_sha256(path)} {name} {len(source)}\n".encode())
@@ -78,3 +99,25 @@ def lazy(images: np.ndarray | h5py.Dataset | LazyImages) -> np.ndarray | LazyIma
     if isinstance(images, (np.memmap, h5py.Dataset)):
         return LazyImages((images,), np.arange(len(images)))
     return images
+
+
+def _whereabouts(source) -> tuple:
+    if isinstance(source, h5py.Dataset):
+        return "hdf5", source.file.filename, source.name
+    if isinstance(source, np.memmap):
+        return "memmap", source.filename, source.dtype, "r", source.offset, source.shape
+    return "other", source
+
+
+def _reopened(whereabouts: tuple, rows: np.ndarray) -> LazyImages:
+    openers = {
+        "hdf5": lambda path, name: _hdf5_file(path)[name],
+        "memmap": np.memmap,
+        "other": lambda source: source,
+    }
+    return LazyImages(tuple(openers[kind](*where) for kind, *where in whereabouts), rows)
+
+
+@functools.lru_cache(maxsize=16)
+def _hdf5_file(path: str) -> h5py.File:
+    return h5py.File(path)

@@ -18,7 +18,7 @@ from utils.progress import progress_bar
 MATCHED = 0.5  # intersection over union above which two nuclei are the same
 
 
-def find_nuclei(patches: PatchSet, *, diameter: float = 20) -> PatchSet:
+def find_nuclei(patches: PatchSet, *, diameter: float | None = None) -> PatchSet:
     """Find the nuclei of patches that have no masks.
 
     Haematoxylin above the upper of two thresholds by Otsu's rule (Liao et al. 2001; of each group,
@@ -28,14 +28,16 @@ def find_nuclei(patches: PatchSet, *, diameter: float = 20) -> PatchSet:
     Parameters
     ----------
     patches : PatchSet
-    diameter : float
-        Usual diameter of a nucleus, in pixels: 10 micrometres.
+    diameter : float, optional
+        Usual diameter of a nucleus, in pixels; by default 10 micrometres, which are taken for 20
+        pixels where the size of the patches' pixels is unknown.
 
     Returns
     -------
     PatchSet
         The patches with ``masks`` and ``nuclei``, numbered from 1 in each patch.
     """
+    diameter = 10 / (patches.microns_per_pixel or 0.5) if diameter is None else diameter
     if not diameter >= 4:
         raise ValueError(
             f"diameter is {diameter}; expected at least 4 pixels: enlarge the patches."

@@ -35,6 +35,10 @@ class PatchSet:
     class_names: tuple[str, ...] = CLASS_NAMES
     name: str = "patches"
     origin: str = ""  # for provenance; by default the name
+    microns_per_pixel: float | None = None  # of the patches; None if unknown
+    # (N,), float, micrometres per pixel of the source (level 0 of a slide), in which positions
+    # are; None if positions are in pixels as large as the patches'
+    source_microns: np.ndarray | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "origin", self.origin or self.name)
@@ -53,7 +57,9 @@ class PatchSet:
     def __repr__(self) -> str:
         counts = [f"{np.sum(self.labels == i)} {name}" for i, name in enumerate(self.class_names)]
         height, width = self.images.shape[1:3]
-        size = f"{height} x {width} pixels; {len(np.unique(self.groups))} groups"
+        size = f"{height} x {width} pixels"
+        size += f" of {self.microns_per_pixel:g} µm" if self.microns_per_pixel else ""
+        size += f"; {len(np.unique(self.groups))} groups"
         return f"<PatchSet {self.name}: {', '.join(counts)}; {size}>"
 
     @cached_property
@@ -86,6 +92,14 @@ class PatchSet:
     def sample_indices(self, per_class: int | None, *, seed: int = 0) -> np.ndarray:
         """Return the indices of the patches that `sample` draws."""
         return draw_indices(self.labels, per_class, seed, self.groups)
+
+    @property
+    def extents(self) -> np.ndarray:
+        """Width and height of the patches in their sources, ``(N, 2)``, as positions are."""
+        scale = np.ones(len(self))
+        if self.source_microns is not None:
+            scale = self.microns_per_pixel / self.source_microns
+        return np.multiply.outer(scale, self.images.shape[2:0:-1])
 
     @property
     def in_tumor_images(self) -> np.ndarray:
@@ -130,11 +144,15 @@ class PatchSet:
 
 def check_apart(one: PatchSet, other: PatchSet) -> None:
     """Raise ValueError if two sets have patches that overlap."""
-    size = np.array(one.images.shape[2:0:-1])
     for source in np.intersect1d(one.sources, other.sources):
-        positions, others = (x.positions[x.sources == source] for x in (one, other))
-        known = (positions >= 0).all(axis=1)
-        apart = np.abs(positions[known][:, None] - others[None]) >= size
+        sides = [
+            x.select((x.sources == source) & (x.positions >= 0).all(axis=1)) for x in (one, other)
+        ]
+        (corners, others), (extents, other_extents) = (
+            [getattr(side, name) for side in sides] for name in ("positions", "extents")
+        )
+        before = corners[:, None] + extents[:, None] <= others[None]
+        apart = before | (others + other_extents <= corners[:, None])
         if not apart.any(axis=-1).all():
             raise ValueError(f"patches of {source!r} overlap across the split: use larger groups.")
 

@@ -8,10 +8,13 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from utils.patches.cutting import load_slides
+from utils.patches.hdf5 import load_hdf5, open_hdf5
 from utils.patches.images import check_rgb, read_image
 from utils.patches.lazy import LazyImages
 from utils.patches.patchset import CLASS_NAMES, PatchSet, draw_indices
 from utils.patches.sample import load_sample
+from utils.patches.slides import is_slide, slide_files
 from utils.progress import progress_bar
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -64,52 +67,6 @@ def load_folder(
     return PatchSet(*arrays, class_names=tuple(class_names), name=folder.name)
 
 
-def load_hdf5(
-    path: str | Path, *, level: int = 7, per_class: int | None = None, seed: int = 0
-) -> PatchSet:
-    """Read the paper's Camelyon layout: ``{tumor,normal}/level7/centre*/patient*/node*/patches``.
-
-    Beside ``patches``, ``(N, H, W, 3)`` uint8, a node may have ``locations``, ``(N, 2)``, x and y.
-    Groups are patients.
-
-    Parameters
-    ----------
-    path, per_class, seed
-        As in `load_patches`. Patches stay in the file until they are indexed.
-    level : int, of the slides, in the group's name
-
-    Returns
-    -------
-    PatchSet
-    """
-    path = Path(path)
-    file = _open_hdf5(path)
-    nodes = {
-        node.name: node for name in CLASS_NAMES for node in _nodes(file, f"{name}/level{level}")
-    }
-    shapes = {node["patches"].shape[1:] for node in nodes.values()}
-    if len(shapes) > 1:
-        raise ValueError(f"{path} has patches of several shapes, {shapes}: expected one.")
-    counts = [len(node["patches"]) for node in nodes.values()]
-    names = np.repeat([*nodes], counts)
-    labels = np.array([CLASS_NAMES.index(name.split("/")[1]) for name in names])
-    positions = [
-        node["locations"][:] if "locations" in node else np.full((count, 2), -1)
-        for node, count in zip(nodes.values(), counts, strict=True)
-    ]
-    images = LazyImages(tuple(node["patches"] for node in nodes.values()), np.arange(len(names)))
-    sources = pd.Series(names).str.split("/", n=3).str[-1]
-    groups = sources.str.rsplit("/", n=1).str[0]
-    arrays = (
-        labels,
-        groups.to_numpy(str),
-        sources.to_numpy(str),
-        np.concatenate(positions).astype(np.int64),
-    )
-    patches = PatchSet(images, *arrays, name=path.stem)
-    return patches.select(draw_indices(labels, per_class, seed))
-
-
 def load_patchcamelyon(
     images: str | Path,
     labels: str | Path | None = None,
@@ -137,8 +94,8 @@ def load_patchcamelyon(
     path = Path(images)
     stem = str(path.with_suffix("")).removesuffix("x")
     labels, slides = Path(labels or f"{stem}y{path.suffix}"), Path(metadata or f"{stem}meta.csv")
-    x = _open_hdf5(path, "x")["x"]
-    with _open_hdf5(labels, "y") as file:
+    x = open_hdf5(path, "x")["x"]
+    with open_hdf5(labels, "y") as file:
         y = file["y"][:].reshape(-1).astype(int)
     check_rgb(x, f"the patches of {path}")
     if len(x) != len(y):
@@ -173,8 +130,19 @@ def _is_patchcamelyon(path: Path) -> bool:
         return "x" in file
 
 
+def _is_folder_of_slides(path: Path) -> bool:
+    return path.is_dir() and bool(slide_files(path, first=True))
+
+
+def _is_table_of_slides(path: Path) -> bool:
+    return path.suffix.lower() == ".csv" and path.is_file()
+
+
 # A source other than the sample is loaded by the first that reads it.
 READERS = [
+    Reader("a slide", is_slide, load_slides),
+    Reader("a folder of slides", _is_folder_of_slides, load_slides),
+    Reader("a CSV table with the column slide", _is_table_of_slides, load_slides),
     Reader("a folder with the subfolders normal and tumor", Path.is_dir, load_folder),
     Reader("PatchCamelyon's HDF5 file ..._x.h5", _is_patchcamelyon, load_patchcamelyon),
     Reader("an HDF5 file in the paper's layout", h5py.is_hdf5, load_hdf5),
@@ -193,7 +161,7 @@ def load_patches(
     Parameters
     ----------
     source : str or Path
-        ``sample``, or what `load_folder`, `load_hdf5` or `load_patchcamelyon` reads.
+        ``sample``, or what `load_slides`, `load_folder`, `load_hdf5` or `load_patchcamelyon` reads.
     per_class : int, optional
         Maximum number of patches per class, drawn with `seed`; by default all.
     seed : int
@@ -222,31 +190,3 @@ def _image_files(folder: Path, name: str, class_names: Sequence[str]) -> list[Pa
         error = f"{folder / name} has no images {_IMAGE_SUFFIXES}; {folder} holds {content}"
         raise ValueError(f"{error}; expected {', '.join(class_names)}, or give class_names.")
     return sorted(files)
-
-
-def _nodes(file: h5py.File, root: str) -> list[h5py.Group]:
-    """Groups below `root` that hold patches, in the order of their names."""
-    names: list[str] = []
-    file.visit(names.append)
-    names = [name for name in names if name.startswith(f"{root}/") and name.endswith("/patches")]
-    nodes = [file[name].parent for name in names if len(file[name])]
-    if not nodes:
-        layout = f"{root}/centre*/patient*/node*/patches, the paper's layout"
-        raise ValueError(f"{file.filename} has no {layout}; it holds {list(file)[:8]}.")
-    for node in nodes:
-        check_rgb(node["patches"], f"the patches of {file.filename}{node.name}")
-        locations, expected = node.get("locations"), (len(node["patches"]), 2)
-        if locations is not None and locations.shape != expected:
-            name = f"{file.filename}{locations.name}"
-            raise ValueError(f"{name} has the shape {locations.shape}; expected {expected}.")
-    return nodes
-
-
-def _open_hdf5(path: Path, dataset: str | None = None) -> h5py.File:
-    if not h5py.is_hdf5(path):
-        error = ValueError if path.exists() else FileNotFoundError
-        raise error(f"{path} does not exist or is not an HDF5 file; expected one of patches.")
-    file = h5py.File(path)
-    if dataset and dataset not in file:
-        raise ValueError(f"{path} has no dataset {dataset!r}; it holds {list(file)[:8]}.")
-    return file

@@ -76,8 +76,8 @@ def resize(patches: PatchSet, side: int) -> PatchSet:
     -------
     PatchSet
         Images, in memory, averaged over areas or interpolated linearly, and masks by their nearest
-        pixels. Positions are in pixels of a source that is resized as the patches are, so that
-        patches overlap if they did before.
+        pixels. Unless positions are in pixels of level 0, they are in those of a source that is
+        resized as the patches are, so that patches overlap if they did before.
     """
     if side < 1:
         raise ValueError(f"side is {side}; expected at least 1 pixel.")
@@ -92,6 +92,10 @@ def resize(patches: PatchSet, side: int) -> PatchSet:
     # Rounded down, patches that touched touch still, and those farther apart are no nearer.
     scaled = patches.positions * side // np.array([width, height])
     positions = np.where(patches.positions < 0, patches.positions, scaled)
+    if patches.source_microns is not None:
+        positions = patches.positions
+    if patches.microns_per_pixel:
+        arrays["microns_per_pixel"] = patches.microns_per_pixel * width / side
     origin = f"{patches.origin}, resized to {side} x {side} pixels"
     return replace(patches, **arrays, positions=positions, origin=origin)
 

@@ -35,8 +35,8 @@ from utils.results.record import (
     in_words,
     judge_again,
 )
-from utils.results.steps import Steps, code_sha256
-from utils.versions import versions
+from utils.results.steps import Steps
+from utils.versions import code_sha256, versions
 
 _NOT_RECORDED = ("RESULTS", "FORCE")  # where files go and whether to make them again
 _FIGURE: dict[str, dict[str, Any]] = {

@@ -13,10 +13,8 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from utils.versions import versions
+from utils.versions import code_sha256, versions
 
-# These modules draw or store results; they cannot change what a step returns.
-_NOT_METHODS = ("results", "files.py", "progress.py", "versions.py")
 _PLAIN = (bool, int, float, str, bytes, NoneType, np.generic, PathLike)
 
 
@@ -51,18 +49,6 @@ class Steps:
 
 def _call(name: str, key: str, call: Callable) -> Any:
     return call()
-
-
-@functools.cache
-def code_sha256() -> str:
-    """Hash the code of the methods: all of `utils` but what only draws or stores."""
-    root = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root)
-        if name.parts[0] not in _NOT_METHODS:
-            digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def identity(value: Any) -> str:

@@ -1,0 +1,225 @@
+"""The paper's layout of patches in an HDF5 file: read, and written.
+
+``{tumor,normal}/level7/centre*/patient*/node*`` hold ``patches`` and their ``locations``.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from utils.cluster import map_chunks
+from utils.files import whole_file
+from utils.patches.images import check_rgb
+from utils.patches.lazy import LazyImages
+from utils.patches.patchset import CLASS_NAMES, UNANNOTATED, PatchSet, draw_indices
+
+MICRONS = "microns_per_pixel"  # attribute of the file: of patches; of a node: of its level 0
+_CHUNK = 64  # patches that are read and sent at once
+
+
+def load_hdf5(
+    path: str | Path, *, level: int = 7, per_class: int | None = None, seed: int = 0
+) -> PatchSet:
+    """Read the paper's Camelyon layout: ``{tumor,normal}/level7/centre*/patient*/node*/patches``.
+
+    Beside ``patches``, ``(N, H, W, 3)`` uint8, a node may have ``locations``, ``(N, 2)``, x and y,
+    and ``masks`` and ``nuclei``, as in a `PatchSet`. Groups are patients.
+
+    Parameters
+    ----------
+    path, per_class, seed
+        As in `load_patches`. Patches stay in the file until they are indexed.
+    level : int, of the slides, in the group's name
+
+    Returns
+    -------
+    PatchSet
+    """
+    path = Path(path)
+    file = open_hdf5(path)
+    nodes = {
+        node.name: node for name in CLASS_NAMES for node in _nodes(file, f"{name}/level{level}")
+    }
+    shapes = {node["patches"].shape[1:] for node in nodes.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"{path} has patches of several shapes, {shapes}: expected one.")
+    counts = [len(node["patches"]) for node in nodes.values()]
+    names = np.repeat([*nodes], counts)
+    labels = np.array([CLASS_NAMES.index(name.split("/")[1]) for name in names])
+    images = LazyImages(tuple(node["patches"] for node in nodes.values()), np.arange(len(names)))
+    sources = pd.Series(names).str.split("/", n=3).str[-1]
+    groups = sources.str.rsplit("/", n=1).str[0]
+    arrays = (
+        labels,
+        groups.to_numpy(str),
+        sources.to_numpy(str),
+        _of_nodes(nodes, "locations", -1, np.int64),
+    )
+    options = {name: file.attrs[name].item() for name in [MICRONS] if name in file.attrs}
+    if MICRONS in options:
+        microns = [node.attrs.get(MICRONS, options[MICRONS]) for node in nodes.values()]
+        options["source_microns"] = np.repeat(microns, counts)
+    if any("nuclei" in node for node in nodes.values()):
+        options["masks"] = _of_nodes(nodes, "masks", UNANNOTATED, np.uint8)
+        options["nuclei"] = _of_nodes(nodes, "nuclei", 0, np.int32)
+    patches = PatchSet(images, *arrays, name=path.stem, **options)
+    return patches.select(draw_indices(labels, per_class, seed))
+
+
+def write_hdf5(patches: PatchSet, path: str | Path, *, level: int = 7) -> None:
+    """Write patches in the paper's layout, or append them to a file that has it.
+
+    Slide by slide: what is complete is kept beside the file, in a folder, so that a run that was
+    killed goes on; the file itself appears when all slides are complete. Patches whose location the
+    file has already are not added.
+
+    Parameters
+    ----------
+    patches : PatchSet
+        N patches, which are read in chunks, by workers if there are any.
+    path : str or Path
+    level : int, in the groups' names
+    """
+    path = Path(path)
+    parts = path.with_name(f".{path.name}.parts")
+    keys = pd.DataFrame({"label": patches.labels, "group": patches.groups})
+    keys["source"] = patches.sources
+    written = []
+    for (label, group, source), rows in keys.groupby(["label", "group", "source"]).groups.items():
+        chosen = patches.select(np.asarray(rows))
+        part = parts / f"{chosen.sha256[:32]}.h5"
+        if not part.exists():
+            _write_part(chosen, part, f"{source}, {CLASS_NAMES[label]}")
+        written.append((f"{CLASS_NAMES[label]}/level{level}/{_node_name(group, source)}", part))
+    with whole_file(path) as scratch:
+        if path.exists():
+            open_hdf5(path).close()
+            shutil.copy(path, scratch)
+        with h5py.File(scratch, "a") as file:
+            _set_pixel_size(file, patches.microns_per_pixel, path)
+            for node, part in written:
+                with h5py.File(part) as content:
+                    _append(file.require_group(node), content, f"{path}, {node}")
+    shutil.rmtree(parts)
+
+
+def _write_part(patches: PatchSet, path: Path, name: str) -> None:
+    """Write the patches of one slide and class to a file of their own."""
+    with whole_file(path) as scratch, h5py.File(scratch, "w") as file:
+        images = file.create_dataset(
+            "patches", patches.images.shape, np.uint8, chunks=(1, *patches.images.shape[1:])
+        )
+        starts = range(0, len(patches), _CHUNK)
+        chunks = (
+            (str(start), (patches.select(np.arange(start, min(start + _CHUNK, len(patches)))),))
+            for start in starts
+        )
+        options = {"desc": name, "total": len(starts)}
+        for start, pixels in map_chunks(_pixels, chunks, **options):
+            images[int(start) : int(start) + len(pixels)] = pixels
+        if (patches.positions >= 0).all():
+            file["locations"] = patches.positions
+        for kind in ("masks", "nuclei"):
+            if getattr(patches, kind) is not None:
+                file.create_dataset(kind, data=getattr(patches, kind), compression="gzip")
+        if patches.source_microns is not None:
+            file.attrs[MICRONS] = patches.source_microns[0]
+
+
+def _pixels(patches: PatchSet) -> np.ndarray:
+    return np.asarray(patches.images)
+
+
+def _append(node: h5py.Group, part: h5py.File, name: str) -> None:
+    """Add what a part has to a node, without patches whose locations the node has."""
+    if len(node) and set(node) != set(part):
+        raise ValueError(f"{name} has {sorted(node)}, not {sorted(part)}: write to another file.")
+    rows = np.arange(len(part["patches"]))
+    if "locations" in node:
+        known = set(map(tuple, node["locations"][:].tolist()))
+        places = map(tuple, part["locations"][:].tolist())
+        rows = np.array([row for row, place in enumerate(places) if place not in known], int)
+    for kind, source in part.items():
+        shape = source.shape[1:]
+        if kind not in node:
+            chunks = (1, *shape) if len(shape) > 1 else True
+            options = {"maxshape": (None, *shape), "chunks": chunks}
+            node.create_dataset(kind, (0, *shape), source.dtype, **options)
+        target = node[kind]
+        if target.shape[1:] != shape or target.maxshape[0] is not None:
+            raise ValueError(
+                f"{name}: {kind} of shape {target.shape[1:]} cannot be extended by {shape}: write "
+                "to another file."
+            )
+        start = len(target)
+        target.resize(start + len(rows), axis=0)
+        for offset in range(0, len(rows), _CHUNK):
+            chosen = rows[offset : offset + _CHUNK]
+            target[start + offset : start + offset + len(chosen)] = source[chosen]
+    node.attrs.update(part.attrs)
+
+
+def _set_pixel_size(file: h5py.File, microns: float | None, path: Path) -> None:
+    """Keep the patches' pixel size; raise ValueError if the file's patches have another."""
+    known = file.attrs.get(MICRONS, microns)
+    if known != microns and len(file):
+        raise ValueError(f"{path} has patches of {known} µm per pixel, not {microns}.")
+    if microns is not None:
+        file.attrs[MICRONS] = microns
+
+
+def _node_name(group: str, source: str) -> str:
+    """Name the node of a patient's slide, which a set that was read in this layout has already."""
+    if source.startswith(f"{group}/"):
+        return source
+    names = [name.replace("/", "_") for name in (group, source)]
+    prefixed = [
+        name if name.startswith(prefix) else f"{prefix}_{name}"
+        for prefix, name in zip(("patient", "node"), names, strict=True)
+    ]
+    return "/".join(["centre_0", *prefixed])
+
+
+def _of_nodes(nodes: Mapping[str, h5py.Group], kind: str, fill: int, dtype: type) -> np.ndarray:
+    """Concatenate a dataset of all nodes; `fill` where a node has none."""
+    tails = {"locations": (2,)}
+    arrays = [
+        node[kind][:]
+        if kind in node
+        else np.full((len(node["patches"]), *tails.get(kind, node["patches"].shape[1:3])), fill)
+        for node in nodes.values()
+    ]
+    return np.concatenate(arrays).astype(dtype)
+
+
+def _nodes(file: h5py.File, root: str) -> list[h5py.Group]:
+    """Groups below `root` that hold patches, in the order of their names."""
+    names: list[str] = []
+    file.visit(names.append)
+    names = [name for name in names if name.startswith(f"{root}/") and name.endswith("/patches")]
+    nodes = [file[name].parent for name in names if len(file[name])]
+    if not nodes:
+        layout = f"{root}/centre*/patient*/node*/patches, the paper's layout"
+        raise ValueError(f"{file.filename} has no {layout}; it holds {list(file)[:8]}.")
+    for node in nodes:
+        check_rgb(node["patches"], f"the patches of {file.filename}{node.name}")
+        locations, expected = node.get("locations"), (len(node["patches"]), 2)
+        if locations is not None and locations.shape != expected:
+            name = f"{file.filename}{locations.name}"
+            raise ValueError(f"{name} has the shape {locations.shape}; expected {expected}.")
+    return nodes
+
+
+def open_hdf5(path: Path, dataset: str | None = None) -> h5py.File:
+    """Open a file that exists and, if one is named, has this dataset."""
+    if not h5py.is_hdf5(path):
+        error = ValueError if path.exists() else FileNotFoundError
+        raise error(f"{path} does not exist or is not an HDF5 file; expected one of patches.")
+    file = h5py.File(path)
+    if dataset and dataset not in file:
+        raise ValueError(f"{path} has no dataset {dataset!r}; it holds {list(file)[:8]}.")
+    return file
