@@ -1,15 +1,14 @@
 """One function over many chunks: in this process, on workers of this machine, or on any Dask.
 
 A result does not depend on where it is computed: workers have one thread each, and results come in
-the order of the chunks. What all chunks need, such as a network, goes to each worker once, beside
-Dask's task graph.
+the order of the chunks. What all need, such as a network, goes to each worker once, by a plugin.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +19,6 @@ from distributed import Client, LocalCluster, WorkerPlugin
 from utils.progress import progress_bar
 from utils.versions import code_sha256
 
-# Of the libraries below TensorFlow, NumPy and OpenCV.
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 _ONE_THREAD |= {f"TF_NUM_{name}_THREADS": "1" for name in ("INTRAOP", "INTEROP")}
 AHEAD = 2  # chunks per worker that are sent before the first result is taken
@@ -37,13 +35,8 @@ class ChunksFailed(RuntimeError):
 def connect(scheduler: str = "", *, workers: int | None = None) -> None:
     """Choose where chunks are computed from now on.
 
-    Parameters
-    ----------
-    scheduler : str
-        Empty for this process; ``local`` for workers of this machine; or the address of a Dask
-        scheduler, such as ``tcp://node1:8786``, whose workers import this repository.
-    workers : int, optional
-        Number of local workers; by default one per core.
+    `scheduler` is empty for this process, ``local`` for workers of this machine (one per core, or
+    `workers`), or the address of a Dask scheduler whose workers import this repository.
     """
     disconnect()
     if scheduler == "local":
@@ -80,43 +73,44 @@ def map_chunks(
     After the last result, ChunksFailed names the chunks that failed, and their errors.
     """
     failed: dict[str, BaseException] = {}
-    results = _on_workers if _connected else _in_process
-    with progress_bar(**{"unit": "chunk", "disable": "desc" not in bar, **bar}) as shown:
-        for name, result in results(function, chunks, shared, failed):
-            yield name, result
-            shown.update()
+    chunks, pending = iter(chunks), deque()
+    bar = progress_bar(**{"unit": "chunk", "disable": "desc" not in bar, **bar})
+    with bar, _submitting(function, shared) as (submit, ahead):
+        while True:
+            while len(pending) < ahead() and (chunk := next(chunks, None)):
+                pending.append((chunk[0], submit(*chunk)))
+            if not pending:
+                break
+            name, wait = pending.popleft()
+            try:
+                result = wait()
+            except Exception as error:  # the function's, or KilledWorker
+                failed[name] = error
+            else:
+                yield name, result
+            bar.update()
     if failed:
         errors = "; ".join(f"{name}: {error}" for name, error in list(failed.items())[:5])
         raise ChunksFailed(f"{len(failed)} failed: {errors}") from next(iter(failed.values()))
 
 
-def _in_process(function, chunks, shared, failed):
-    for name, arguments in chunks:
-        try:
-            result = function(*shared, *arguments)
-        except Exception as error:
-            failed[name] = error
-        else:
-            yield name, result
+@contextmanager
+def _submitting(function: Callable, shared: Sequence) -> Iterator[tuple[Callable, Callable]]:
+    """Yield how to submit a chunk, which returns how to wait for its result; and how many ahead."""
+    if not _connected:
+        yield (lambda name, arguments: partial(function, *shared, *arguments)), lambda: 1
+        return
+    client, key = _connected[-1], uuid4().hex
+    client.register_plugin(_Shared(key, cloudpickle.dumps((function, *shared))))
 
+    def submit(name: str, arguments: tuple) -> Callable:
+        return client.submit(_call, key, arguments, key=f"{key}-{name}", retries=RETRIES).result
 
-def _on_workers(function, chunks, shared, failed):
-    client, chunks, pending = _connected[-1], iter(chunks), deque()
-    with _sent_once(client, (function, *shared)) as key:
-        while True:
-            ahead = AHEAD * max(1, sum(client.nthreads().values()))
-            while len(pending) < ahead and (chunk := next(chunks, None)):
-                options = {"key": f"{key}-{chunk[0]}", "retries": RETRIES}
-                pending.append((chunk[0], client.submit(_call, key, chunk[1], **options)))
-            if not pending:
-                return
-            name, future = pending.popleft()
-            try:
-                result = future.result()
-            except Exception as error:  # the function's, or KilledWorker
-                failed[name] = error
-            else:
-                yield name, result
+    try:
+        yield submit, lambda: AHEAD * max(1, sum(client.nthreads().values()))
+    finally:
+        with suppress(Exception):  # the connection is gone
+            client.unregister_worker_plugin(key)
 
 
 class _Shared(WorkerPlugin):
@@ -132,17 +126,6 @@ class _Shared(WorkerPlugin):
         _received.pop(self.name, None)
 
 
-@contextmanager
-def _sent_once(client: Client, shared: Sequence) -> Iterator[str]:
-    key = uuid4().hex
-    client.register_plugin(_Shared(key, cloudpickle.dumps(shared)))
-    try:
-        yield key
-    finally:
-        with suppress(Exception):  # the connection is gone
-            client.unregister_worker_plugin(key)
-
-
 _unpacked = lru_cache(maxsize=2)(lambda key: cloudpickle.loads(_received[key]))
 
 
@@ -152,7 +135,7 @@ def _call(key: str, arguments: tuple) -> Any:
 
 
 def _check_workers(client: Client) -> None:
-    """Raise ValueError if workers run other code than this process, or none of it."""
+    """Raise ValueError if workers import other code than this process, or none of it."""
 
     def code_of_worker() -> str:  # sent by value: a module that is missing would stop a worker
         try:
@@ -162,9 +145,6 @@ def _check_workers(client: Client) -> None:
         return versions.code_sha256()
 
     client.wait_for_workers(1, timeout=TIMEOUT)
-    hashes = set(client.run(code_of_worker).values())
-    if hashes != {code_sha256()}:
-        raise ValueError(
-            f"workers at {client.scheduler.address} do not import the same version of utils "
-            f"({hashes}): put this repository's folder on their PYTHONPATH, and start them again."
-        )
+    if (hashes := {*client.run(code_of_worker).values()}) != {code_sha256()}:
+        address = client.scheduler.address
+        raise ValueError(f"workers at {address} import another utils: {hashes}; set PYTHONPATH.")

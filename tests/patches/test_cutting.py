@@ -150,7 +150,7 @@ def test_options_are_checked(slides, tmp_path):
         load_slides(slides, size=0)
     with pytest.raises(ValueError, match="normal is 'none'"):
         load_slides(slides, normal="none")
-    with pytest.raises(ValueError, match="no patch of tumor"):
+    with pytest.raises(ValueError, match="none of which is tumor"):
         load_slides(slides / "patient_002_node_1.tif")
     with pytest.raises(ChunksFailed, match=r"areas of \['metastases', 'normal'\]"):
         load_slides(slides, tumor_names=["tumor"])

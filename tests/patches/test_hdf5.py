@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on(cut, tmp_path, monkeypatch):
     monkeypatch.setattr("utils.patches.hdf5._CHUNK", 1000)
     with pytest.raises(KeyboardInterrupt):
         write_hdf5(cut, path)
-    assert not path.exists() and len(list(tmp_path.glob(".patches.h5.parts/*.h5"))) == 2
+    assert not path.exists() and len(list(tmp_path.glob(".patches.h5.pieces/*.h5"))) == 2
     write_hdf5(cut, path)
     assert len(read) == 4 and len(load_hdf5(path)) == len(cut)
 

@@ -146,37 +146,39 @@ def load_slides(
     table = slide_table(slides, annotations, patient, slide_microns)
     chunks = [(str(row["slide"]), (row, cut)) for row in table.to_dict("records")]
     bar = {"desc": "slides", "total": len(chunks), "unit": "slide"}
-    parts = [part for _, part in map_chunks(_cut_slide, chunks, **bar)]
-    labels = np.concatenate([part.labels for part in parts])
-    if missing := [name for i, name in enumerate(CLASS_NAMES) if not (labels == i).any()]:
+    placed = [result for _, result in map_chunks(_place, chunks, **bar)]
+    name = Path(slides).stem if isinstance(slides, (str, Path)) else "slides"
+    numbers = np.repeat(np.arange(len(placed)), [len(one.labels) for one in placed])
+    labels = np.concatenate([one.labels for one in placed])
+    if missing := [name for label, name in enumerate(CLASS_NAMES) if label not in labels]:
         raise ValueError(
-            f"{slides if isinstance(slides, (str, Path)) else 'the table'} has no patch of "
-            f"{', '.join(missing)} ({len(labels)} of {len(parts)} slides, {cut.size} pixels of "
-            f"{cut.microns_per_pixel:g} µm): check the annotations, and the options of Cut."
+            f"{name} has {len(labels)} patches of {cut.size} pixels of {cut.microns_per_pixel:g} "
+            f"µm, none of which is {' or '.join(missing)}: check annotations and options of Cut."
         )
-    counts = [len(part.labels) for part in parts]
-    patients = np.repeat([part.patient for part in parts], counts)
+    patients = np.array([one.patient for one in placed])[numbers]
     chosen = draw_indices(labels, per_class, seed, patients)
-    sources = tuple(
-        SlidePatches(part.slide, part.corners, cut.size, cut.microns_per_pixel) for part in parts
-    )
+
+    def of_patches(values: list) -> np.ndarray:
+        return np.array(values)[numbers[chosen]]
+
+    sources = [SlidePatches(p.slide, p.corners, cut.size, cut.microns_per_pixel) for p in placed]
     patches = PatchSet(
-        LazyImages(sources, np.arange(len(labels))).select(chosen),
+        LazyImages(tuple(sources), np.arange(len(labels))).select(chosen),
         labels[chosen],
         patients[chosen],
-        np.repeat([part.slide.name for part in parts], counts)[chosen],
-        np.concatenate([part.corners for part in parts])[chosen],
-        name=Path(slides).stem if isinstance(slides, (str, Path)) else "slides",
-        origin=f"{len(parts)} slides, {json.dumps(asdict(cut))}",
+        of_patches([one.slide.name for one in placed]),
+        np.concatenate([one.corners for one in placed])[chosen],
+        name=name,
+        origin=f"{len(placed)} slides, {json.dumps(asdict(cut))}",
         microns_per_pixel=cut.microns_per_pixel,
-        source_microns=np.repeat([part.slide.microns_per_pixel for part in parts], counts)[chosen],
+        source_microns=of_patches([one.slide.microns_per_pixel for one in placed]),
     )
-    by_source = {part.slide.name: part.annotations for part in parts if part.annotations}
+    by_source = {one.slide.name: one.annotations for one in placed if one.annotations}
     return _with_nuclei(patches, {name: a for name, a in by_source.items() if a.nuclei})
 
 
 @dataclass(frozen=True)
-class _CutSlide:
+class _PlacedPatches:
     """Where patches of a slide lie, ``(N, 2)``, and of which class they are, ``(N,)``."""
 
     slide: Slide
@@ -186,7 +188,7 @@ class _CutSlide:
     annotations: Annotations | None
 
 
-def _cut_slide(row: Mapping[str, object], cut: Cut) -> _CutSlide:
+def _place(row: Mapping[str, object], cut: Cut) -> _PlacedPatches:
     slide = open_slide(row["slide"], microns_per_pixel=row["microns_per_pixel"])
     side = slide.pixels(cut.size, cut.microns_per_pixel)
     if row["coordinates"] is None:
@@ -199,7 +201,7 @@ def _cut_slide(row: Mapping[str, object], cut: Cut) -> _CutSlide:
         annotations = read_annotations(row["annotations"])
     labels = classify(corners, side, annotations, row["label"], cut)
     known = labels >= 0
-    return _CutSlide(slide, row["patient"], corners[known], labels[known], annotations)
+    return _PlacedPatches(slide, row["patient"], corners[known], labels[known], annotations)
 
 
 def _check_extent(path: Path, attributes: Mapping[str, object], side: float) -> None:

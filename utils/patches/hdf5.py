@@ -85,29 +85,29 @@ def write_hdf5(patches: PatchSet, path: str | Path, *, level: int = 7) -> None:
     level : int, in the groups' names
     """
     path = Path(path)
-    parts = path.with_name(f".{path.name}.parts")
+    pieces = path.with_name(f".{path.name}.pieces")
     keys = pd.DataFrame({"label": patches.labels, "group": patches.groups})
     keys["source"] = patches.sources
     written = []
     for (label, group, source), rows in keys.groupby(["label", "group", "source"]).groups.items():
         chosen = patches.select(np.asarray(rows))
-        part = parts / f"{chosen.sha256[:32]}.h5"
-        if not part.exists():
-            _write_part(chosen, part, f"{source}, {CLASS_NAMES[label]}")
-        written.append((f"{CLASS_NAMES[label]}/level{level}/{_node_name(group, source)}", part))
+        piece = pieces / f"{chosen.sha256[:32]}.h5"
+        if not piece.exists():
+            _write_piece(chosen, piece, f"{source}, {CLASS_NAMES[label]}")
+        written.append((f"{CLASS_NAMES[label]}/level{level}/{_node_name(group, source)}", piece))
     with whole_file(path) as scratch:
         if path.exists():
             open_hdf5(path).close()
             shutil.copy(path, scratch)
         with h5py.File(scratch, "a") as file:
             _set_pixel_size(file, patches.microns_per_pixel, path)
-            for node, part in written:
-                with h5py.File(part) as content:
+            for node, piece in written:
+                with h5py.File(piece) as content:
                     _append(file.require_group(node), content, f"{path}, {node}")
-    shutil.rmtree(parts)
+    shutil.rmtree(pieces)
 
 
-def _write_part(patches: PatchSet, path: Path, name: str) -> None:
+def _write_piece(patches: PatchSet, path: Path, name: str) -> None:
     """Write the patches of one slide and class to a file of their own."""
     with whole_file(path) as scratch, h5py.File(scratch, "w") as file:
         images = file.create_dataset(
@@ -134,16 +134,16 @@ def _pixels(patches: PatchSet) -> np.ndarray:
     return np.asarray(patches.images)
 
 
-def _append(node: h5py.Group, part: h5py.File, name: str) -> None:
-    """Add what a part has to a node, without patches whose locations the node has."""
-    if len(node) and set(node) != set(part):
-        raise ValueError(f"{name} has {sorted(node)}, not {sorted(part)}: write to another file.")
-    rows = np.arange(len(part["patches"]))
+def _append(node: h5py.Group, piece: h5py.File, name: str) -> None:
+    """Add what a piece has to a node, without patches whose locations the node has."""
+    if len(node) and set(node) != set(piece):
+        raise ValueError(f"{name} has {sorted(node)}, not {sorted(piece)}: write to another file.")
+    rows = np.arange(len(piece["patches"]))
     if "locations" in node:
         known = set(map(tuple, node["locations"][:].tolist()))
-        places = map(tuple, part["locations"][:].tolist())
+        places = map(tuple, piece["locations"][:].tolist())
         rows = np.array([row for row, place in enumerate(places) if place not in known], int)
-    for kind, source in part.items():
+    for kind, source in piece.items():
         shape = source.shape[1:]
         if kind not in node:
             chunks = (1, *shape) if len(shape) > 1 else True
@@ -160,7 +160,7 @@ def _append(node: h5py.Group, part: h5py.File, name: str) -> None:
         for offset in range(0, len(rows), _CHUNK):
             chosen = rows[offset : offset + _CHUNK]
             target[start + offset : start + offset + len(chosen)] = source[chosen]
-    node.attrs.update(part.attrs)
+    node.attrs.update(piece.attrs)
 
 
 def _set_pixel_size(file: h5py.File, microns: float | None, path: Path) -> None:

@@ -181,7 +181,16 @@ def open_slide(path: str | Path, *, microns_per_pixel: float | None = None) -> S
 
 
 def is_slide(path: str | Path) -> bool:
-    """Whether OpenSlide reads this file."""
+    """Tell whether OpenSlide reads a file.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    bool
+    """
     path = Path(path)
     return path.is_file() and openslide.OpenSlide.detect_format(str(path)) is not None
 
