@@ -38,6 +38,7 @@ from utils.heatmaps.sanity import (
     stability,
     stability_by_placement,
 )
+from utils.heatmaps.slides import SlideMaps, evaluate_slide, highest_regions, map_slide
 
 __all__ = [
     "BASELINES",
@@ -52,6 +53,7 @@ __all__ = [
     "DeadMaps",
     "Measured",
     "Method",
+    "SlideMaps",
     "StretchedMaps",
     "annotated",
     "baseline_maps",
@@ -61,10 +63,13 @@ __all__ = [
     "curve_areas",
     "curves_of_finetunings",
     "differences_from_rivals",
+    "evaluate_slide",
     "explain",
     "explain_by_outcome",
     "explain_layers",
+    "highest_regions",
     "insertion_deletion",
+    "map_slide",
     "measure_finetunings",
     "measure_networks",
     "nuclei_of_finetunings",

@@ -8,7 +8,7 @@ from utils.patches.nuclei import compare_nuclei, find_nuclei
 from utils.patches.patchset import NEOPLASTIC, UNANNOTATED, PatchSet
 from utils.patches.readers import READERS, Reader, load_folder, load_patchcamelyon, load_patches
 from utils.patches.sample import load_sample
-from utils.patches.slides import Slide, is_slide, open_slide
+from utils.patches.slides import Slide, SlidePatches, is_slide, open_slide
 from utils.patches.stain import match_stain, resize
 from utils.patches.tissue import Tissue, TissueOptions, find_tissue
 
@@ -21,6 +21,7 @@ __all__ = [
     "PatchSet",
     "Reader",
     "Slide",
+    "SlidePatches",
     "Tissue",
     "TissueOptions",
     "compare_nuclei",

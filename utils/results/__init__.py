@@ -4,6 +4,7 @@ from utils.results import figures
 from utils.results.concepts import show_measures, show_r2, show_relevance
 from utils.results.run import Results, Run, start
 from utils.results.saving import save_channels, save_nuclei, save_overlays, show_finetunings
+from utils.results.slides import save_slide, write_geojson, write_pyramid
 
 __all__ = [
     "Results",
@@ -12,9 +13,12 @@ __all__ = [
     "save_channels",
     "save_nuclei",
     "save_overlays",
+    "save_slide",
     "show_finetunings",
     "show_measures",
     "show_r2",
     "show_relevance",
     "start",
+    "write_geojson",
+    "write_pyramid",
 ]

@@ -1,0 +1,123 @@
+"""What is kept of a whole slide: a figure, maps that QuPath opens, and the highest regions."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import shapely
+import tifffile
+
+from utils.files import whole_file
+from utils.results import figures
+from utils.results.run import Results
+
+if TYPE_CHECKING:  # the pages, which draw nothing, need no TensorFlow
+    from utils.heatmaps.slides import SlideMaps
+
+_TILE = 256
+
+
+def save_slide(
+    results: Results,
+    maps: "SlideMaps",
+    by_name: Mapping[str, np.ndarray],
+    *,
+    folder: str | Path,
+    annotated: shapely.Geometry | None = None,
+    title: str = "",
+) -> None:
+    """Show the maps of a slide, and save figure, TIFF and GeoJSON.
+
+    The figure is a result of the run; ``<slide>.tif``, a pyramid with one channel per map, and
+    ``<slide>_<map>.geojson``, the twentieth of the tissue where it is highest, go to a folder.
+
+    Parameters
+    ----------
+    results : Results
+    maps : SlideMaps
+    by_name : mapping of str to array, (H, W), as from `SlideMaps.maps`
+    folder : str or Path
+    annotated : shapely geometry, optional
+        Annotated tumour, in pixels of level 0.
+    title : str
+    """
+    # Only here, since nothing else of this module needs TensorFlow.
+    from utils.heatmaps.slides import highest_regions
+
+    slide, tissue, folder = maps.slide, maps.tissue, Path(folder)
+    figure = figures.slide_maps(
+        tissue.overview,
+        tissue.mask,
+        by_name,
+        annotated=annotated,
+        step=tissue.step,
+        microns=slide.microns_per_pixel,
+        map_step=maps.step,
+        title=title,
+    )
+    alt = f"slide {slide.name} with its tissue, and maps of {', '.join(by_name)}"
+    results.show(figure, f"{slide.name}.jpg", alt, slide=slide.name, network="finetuned")
+    write_pyramid(folder / f"{slide.name}.tif", by_name, maps.microns_per_pixel)
+    for name, heat in by_name.items():
+        regions = highest_regions(heat, maps.step)
+        write_geojson(folder / f"{slide.name}_{name}.geojson", regions, f"high {name}")
+
+
+def write_pyramid(
+    path: str | Path, maps: Mapping[str, np.ndarray], microns_per_pixel: float
+) -> None:
+    """Write maps of a slide as a pyramidal, tiled OME-TIFF, one channel each.
+
+    Parameters
+    ----------
+    path : str or Path
+    maps : mapping of str to array, (H, W), float32
+        By name of the channel.
+    microns_per_pixel : float
+        Pixel size of the maps, kept as physical size and as resolution.
+    """
+    levels = [np.stack([*maps.values()]).astype(np.float32)]
+    while max(levels[-1].shape[1:]) > 2 * _TILE:
+        height, width = levels[-1].shape[1:]
+        size = (-(-width // 2), -(-height // 2))
+        smaller = [cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in levels[-1]]
+        levels.append(np.stack(smaller))
+    size = {f"PhysicalSize{axis}": microns_per_pixel for axis in "XY"}
+    units = {f"PhysicalSize{axis}Unit": "µm" for axis in "XY"}
+    unique = uuid.uuid5(uuid.NAMESPACE_OID, hashlib.sha256(levels[0].tobytes()).hexdigest())
+    metadata = {"axes": "CYX", "Channel": {"Name": [*maps]}, "UUID": unique.urn, **size, **units}
+    options = {"tile": (_TILE, _TILE), "compression": "zlib", "photometric": "minisblack"}
+    options["resolutionunit"] = "CENTIMETER"
+    with whole_file(path) as scratch, tifffile.TiffWriter(scratch, ome=True) as file:
+        for level, pixels in enumerate(levels):
+            resolution = 2 * (10_000 / (microns_per_pixel * 2**level),)
+            if level == 0:
+                options |= {"subifds": len(levels) - 1, "metadata": metadata}
+            else:
+                options |= {"subifds": 0, "metadata": None, "subfiletype": 1}
+            file.write(pixels, resolution=resolution, **options)
+
+
+def write_geojson(path: str | Path, area: shapely.Geometry, name: str) -> None:
+    """Write an area, in pixels of level 0, as annotations that QuPath reads.
+
+    Parameters
+    ----------
+    path : str or Path
+    area : shapely geometry
+        Polygons, one annotation each.
+    name : str
+        Class of the annotations.
+    """
+    properties = {"objectType": "annotation", "classification": {"name": name}}
+    features = [
+        {"type": "Feature", "geometry": shapely.geometry.mapping(polygon), "properties": properties}
+        for polygon in shapely.get_parts(area)
+    ]
+    with whole_file(path) as scratch:
+        scratch.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
