@@ -1,15 +1,20 @@
 """A tiny backbone, so that most tests take a second, and real networks where they matter."""
 
+import json
 import os
 import runpy
 import sys
 
+import cloudpickle
+import cv2
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+import tifffile
 
+from utils import assets
 from utils.lucid_bridge import import_lucid
 from utils.networks import (
     BACKBONES,
@@ -22,6 +27,10 @@ from utils.networks import (
 from utils.networks.checkpoints import add_head
 from utils.networks.weights import finetuned_paths
 from utils.patches import PatchSet, load_sample
+from utils.patches.images import read_image
+
+MARGIN, SIZE = 200, 1500  # of glass around a region of tissue, in pixels of level 0
+MICRONS = 0.5
 
 
 def _tiny_application(include_top, weights, input_shape=(None, None, 3), input_tensor=None):
@@ -132,25 +141,6 @@ def planted():
     return {"layer": features.astype(np.float32)}, measures, np.repeat(np.arange(12), 40)
 
 
-@pytest.fixture
-def complexity_table():
-    """Measures of channels, which finetuning changes in the deep layers."""
-
-    def table(change):
-        generator = np.random.default_rng(0)
-        rows = []
-        for layer in "abcd":
-            for channel in range(30):
-                base = generator.normal(2, 0.5)
-                values = {"pretrained": base, "random": 1.0, "finetuned": base}
-                values["finetuned"] += generator.normal(change if layer in "cd" else 0, 0.05)
-                rows += [(n, layer, channel, v, v - 5) for n, v in values.items()]
-        columns = ["network", "layer", "channel", "bytes_per_pixel", "spectral_slope"]
-        return pd.DataFrame(rows, columns=columns)
-
-    return table
-
-
 @pytest.fixture(scope="session")
 def evaluate():
     """Compute a Lucid objective of images, ``(N, H, W, 3)`` float in [0, 1], as they are."""
@@ -215,3 +205,91 @@ def call_module(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return call
+
+
+def write_slide(path, image, microns=MICRONS, levels=3):
+    """Write a tiled pyramid as scanners do, with its resolution in pixels per centimetre."""
+    resolution = {}
+    if microns:
+        per_cm = 10_000 / microns
+        resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path) as file:
+        options = {"tile": (256, 256), "photometric": "rgb", "compression": "zlib"}
+        file.write(image, subifds=levels - 1, **options, **resolution)
+        for level in range(1, levels):
+            size = (image.shape[1] >> level, image.shape[0] >> level)
+            smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            file.write(smaller, subfiletype=1, **options)
+    return path
+
+
+def asap(path, polygons):
+    """Write polygons by group as ASAP does: one list of groups at the end."""
+    lines = ["<?xml version='1.0'?>", "<ASAP_Annotations><Annotations>"]
+    for number, (group, corners) in enumerate(polygons):
+        lines.append(
+            f'<Annotation Name="A{number}" Type="Polygon" PartOfGroup="{group}"><Coordinates>'
+        )
+        lines += [
+            f'<Coordinate Order="{order}" X="{x}" Y="{y}"/>' for order, (x, y) in enumerate(corners)
+        ]
+        lines.append("</Coordinates></Annotation>")
+    groups = "".join(f'<Group Name="{g}" PartOfGroup="None"/>' for g in {g for g, _ in polygons})
+    lines.append(f"</Annotations><AnnotationGroups>{groups}</AnnotationGroups></ASAP_Annotations>")
+    path.write_text("\n".join(lines))
+    return path
+
+
+def geojson(path, features, collection=True):
+    """Write features, (class, type of object, geometry), as QuPath does."""
+    items = [
+        {
+            "type": "Feature",
+            "geometry": geometry,
+            "properties": {"objectType": kind, "classification": {"name": name}},
+        }
+        for name, kind, geometry in features
+    ]
+    content = {"type": "FeatureCollection", "features": items} if collection else items
+    path.write_text(json.dumps(content))
+    return path
+
+
+def square(left, top, side, hole=None):
+    """Corners of a square, as a GeoJSON polygon, with another as its hole."""
+    x, y = [left, left + side, left + side, left, left], [top, top, top + side, top + side, top]
+    ring = [list(corner) for corner in zip(x, y, strict=True)]
+    rings = [ring] + ([square(*hole)["coordinates"][0]] if hole else [])
+    return {"type": "Polygon", "coordinates": rings}
+
+
+@pytest.fixture(scope="session")
+def regions():
+    """The sample's regions, each in a margin of glass."""
+    images = {}
+    for name in ("hgsc_nest", "hgsc_stromal_he"):
+        image = read_image(assets.path("hgsc", f"{name}.jpg"))
+        side = SIZE + 2 * MARGIN
+        images[name] = np.full((side, side, 3), 243, np.uint8)
+        images[name][MARGIN:-MARGIN, MARGIN:-MARGIN] = image
+    return images
+
+
+@pytest.fixture(scope="session")
+def slides(tmp_path_factory, regions):
+    """A folder of two slides of two patients; half of the first is annotated as tumour."""
+    folder = tmp_path_factory.mktemp("slides")
+    write_slide(folder / "patient_001_node_0.tif", regions["hgsc_nest"])
+    write_slide(folder / "patient_002_node_1.tif", regions["hgsc_stromal_he"])
+    half = [(MARGIN, MARGIN), (950, MARGIN), (950, 1700), (MARGIN, 1700)]
+    hole = [(300, 300), (600, 300), (600, 600), (300, 600)]
+    asap(folder / "patient_001_node_0.xml", [("metastases", half), ("normal", hole)])
+    outside = ("Tumor", "annotation", square(0, 0, 100))
+    geojson(folder / "patient_002_node_1.geojson", [outside])
+    return folder
+
+
+@pytest.fixture
+def call_by_value(tiny_backbone):
+    """Let workers, which do not import tests, have the tiny network."""
+    cloudpickle.register_pickle_by_value(sys.modules[tiny_backbone.application.__module__])

@@ -82,8 +82,7 @@ def _features(model, images):
     return layer_features(model, images, layers=["late"])["late"]
 
 
-def test_a_network_goes_to_each_worker_once(workers, tiny_model, images):
-    cloudpickle.register_pickle_by_value(sys.modules[tiny_model.backbone.application.__module__])
+def test_a_network_goes_to_each_worker_once(workers, tiny_model, images, call_by_value):
     chunks = ((str(n), (np.roll(images, n, axis=1),)) for n in range(12))
     computed = dict(map_chunks(_features, chunks, shared=(tiny_model,)))
     for n in range(12):

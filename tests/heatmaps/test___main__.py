@@ -33,3 +33,19 @@ def test_an_image_is_explained(tiny_classifier, images, tmp_path, monkeypatch, c
         code, *_ = call(*arguments)
         assert words in code
     assert out.read_bytes() == before
+
+
+def test_a_slide_is_explained(tiny_classifier, slides, tmp_path, monkeypatch, call):
+    monkeypatch.setitem(BACKBONES, "tiny", tiny_classifier.backbone)
+    tiny_classifier.network.save(tmp_path / "m.keras")
+    options = ("--weights", tmp_path / "m.keras", "--backbone", "tiny", "--out", tmp_path / "out")
+    options += ("--microns-per-pixel", 2, "--size", 32, "--overlap", 0)
+    slide = slides / "patient_001_node_0.tif"
+    code, said, _ = call(slide, *options, "--annotations", slide.with_suffix(".xml"))
+    assert code == 0 and "auc: " in said and "expected: " in said
+    endings = [".h5", ".jpg", ".tif", "_gradcam++.geojson", "_gradcam.geojson"]
+    endings.append("_probability.geojson")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [f"{slide.stem}{ending}" for ending in endings]
+    code, *_ = call(slide, *options, "--slide-microns", 99)
+    assert "expected 0.05 to 20" in code

@@ -15,6 +15,25 @@ from utils.optvis.complexity import (
 from utils.patches import to_uint8
 
 
+@pytest.fixture
+def complexity_table():
+    """Measures of channels, which finetuning changes in the deep layers."""
+
+    def table(change):
+        generator = np.random.default_rng(0)
+        rows = []
+        for layer in "abcd":
+            for channel in range(30):
+                base = generator.normal(2, 0.5)
+                values = {"pretrained": base, "random": 1.0, "finetuned": base}
+                values["finetuned"] += generator.normal(change if layer in "cd" else 0, 0.05)
+                rows += [(n, layer, channel, v, v - 5) for n, v in values.items()]
+        columns = ["network", "layer", "channel", "bytes_per_pixel", "spectral_slope"]
+        return pd.DataFrame(rows, columns=columns)
+
+    return table
+
+
 def test_compressed_bytes_grow_with_structure():
     flat = np.full((1, 32, 32, 3), 90, np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 import shapely
 
-from tests.patches.conftest import asap, geojson, square
+from tests.conftest import asap, geojson, square
 from utils.patches.annotations import rasterise, read_annotations, read_polygons
 
 

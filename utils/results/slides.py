@@ -118,6 +118,7 @@ def write_geojson(path: str | Path, area: shapely.Geometry, name: str) -> None:
     features = [
         {"type": "Feature", "geometry": shapely.geometry.mapping(polygon), "properties": properties}
         for polygon in shapely.get_parts(area)
+        if not polygon.is_empty
     ]
     with whole_file(path) as scratch:
         scratch.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
