@@ -62,6 +62,8 @@ def test_failed_chunks_are_named_and_the_rest_is_kept(scheduler):
     finally:
         cluster.disconnect()
     assert taken == [0, 2, 4]
+    with pytest.raises(ValueError, match="^1 is odd$"):
+        list(map_chunks(_odd, [("only", (1,))]))
 
 
 def test_few_chunks_are_taken_ahead(workers):
@@ -115,6 +117,10 @@ def test_a_cluster_at_an_address(monkeypatch):
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as other:
         cluster.connect(other.scheduler_address)
         results = [value for _, (value, _) in map_chunks(_square, _numbers(3), shared=(1,))]
+        cluster.disconnect()
+        monkeypatch.setattr("utils.cluster.code_sha256", lambda: "other")
+        with pytest.raises(ValueError, match="import another version of utils"):
+            cluster.connect(other.scheduler_address)
         cluster.disconnect()
     assert results == [0, 1, 4]
     monkeypatch.setattr(cluster, "TIMEOUT", 1)

@@ -29,7 +29,7 @@ _received: dict[str, bytes] = {}  # on workers: function and shared objects, by 
 
 
 class ChunksFailed(RuntimeError):
-    """Chunks failed on every try; the results of all others were yielded."""
+    """Chunks failed on every try; the results of others were yielded."""
 
 
 def connect(scheduler: str = "", *, workers: int | None = None) -> None:
@@ -59,8 +59,7 @@ def disconnect() -> None:
     while _connected:
         with _connected.pop() as client:
             local = client.cluster
-        if local is not None:
-            local.close()
+        (local or client).close()
 
 
 def map_chunks(
@@ -68,11 +67,10 @@ def map_chunks(
 ) -> Iterator[tuple[str, Any]]:
     """Yield names and results of ``function(*shared, *arguments)`` in the order of the chunks.
 
-    `chunks` are unique names and small arguments, taken as results are, so that few are in memory;
-    `shared` is what all of them need. `bar` has options of the progress bar: desc, total, unit.
-    After the last result, ChunksFailed names the chunks that failed, and their errors.
+    `chunks` are unique names and small arguments, taken as results are; `shared` is what all need.
+    At the end, ChunksFailed names those that failed; if all did, alike, their error is raised.
     """
-    failed: dict[str, BaseException] = {}
+    failed, succeeded = {}, False
     chunks, pending = iter(chunks), deque()
     bar = progress_bar(**{"unit": "chunk", "disable": "desc" not in bar, **bar})
     with bar, _submitting(function, shared) as (submit, ahead):
@@ -87,9 +85,12 @@ def map_chunks(
             except Exception as error:  # the function's, or KilledWorker
                 failed[name] = error
             else:
+                succeeded = True
                 yield name, result
             bar.update()
     if failed:
+        if not succeeded and len({str(error) for error in failed.values()}) == 1:
+            raise next(iter(failed.values()))
         errors = "; ".join(f"{name}: {error}" for name, error in list(failed.items())[:5])
         raise ChunksFailed(f"{len(failed)} failed: {errors}") from next(iter(failed.values()))
 
@@ -138,13 +139,12 @@ def _check_workers(client: Client) -> None:
     """Raise ValueError if workers import other code than this process, or none of it."""
 
     def code_of_worker() -> str:  # sent by value: a module that is missing would stop a worker
-        try:
+        with suppress(ImportError):
             from utils import versions
-        except ImportError as error:
-            return str(error)
-        return versions.code_sha256()
+
+            return versions.code_sha256()
+        return "none"
 
     client.wait_for_workers(1, timeout=TIMEOUT)
     if (hashes := {*client.run(code_of_worker).values()}) != {code_sha256()}:
-        address = client.scheduler.address
-        raise ValueError(f"workers at {address} import another utils: {hashes}; set PYTHONPATH.")
+        raise ValueError(f"workers import another version of utils ({hashes}): set PYTHONPATH.")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from utils import cluster
 from utils.heatmaps import DeadMaps, explain
 from utils.networks import INPUT, Model, layer_features, layer_features_and_gradients
 from utils.networks.backbones import INCEPTIONV3
@@ -153,3 +154,21 @@ def test_one_pass_per_patch(tiny_classifier, images, monkeypatch):
     features, _ = layer_features_and_gradients(tiny_classifier, many)
     assert seen[5:] == [32, 32, 16]
     np.testing.assert_allclose(features["late"], np.tile(features["late"][:5], (16, 1)), rtol=1e-5)
+
+
+def test_features_of_chunks_and_of_workers_are_the_same(tiny_model, call_by_value):
+    """In this process byte for byte, whatever the chunks; black patches in a chunk of their own."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    images[16:32] = 0
+    whole = layer_features(tiny_model, images, batch_size=40)["late"]
+    chunked = layer_features(tiny_model, images, batch_size=4)["late"]
+    np.testing.assert_allclose(chunked, whole, atol=1e-5)
+    cluster.connect("local", workers=1)
+    try:
+        one = layer_features(tiny_model, images, batch_size=4)["late"]
+        cluster.connect("local", workers=2)
+        two = layer_features(tiny_model, images, batch_size=4)["late"]
+    finally:
+        cluster.disconnect()
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_allclose(one, chunked, atol=1e-5)

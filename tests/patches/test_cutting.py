@@ -112,7 +112,7 @@ def test_coordinates_of_other_tools_replace_the_grid(slides, tmp_path, attribute
     patches = load_slides(pd.DataFrame([row]), size=150)
     np.testing.assert_array_equal(patches.positions, corners)
     assert patches.labels.tolist() == [1, 1, 0]
-    with pytest.raises(ChunksFailed, match="150 pixels at level 0, but .* ask for 100"):
+    with pytest.raises(ValueError, match="150 pixels at level 0, but .* ask for 100"):
         load_slides(pd.DataFrame([row]), size=100)
 
 

@@ -168,6 +168,7 @@ RESULTS = "results\""""
     monkeypatch.setattr("utils.results.run.ROOT", tmp_path)
     variables = {"OTHER": 1, "np": np, "SEED": 4, "LAYERS": ("b",), "CACHE": {"a": 1}}
     variables |= {"BACKBONE": "densenet121", "FORCE": True, "RESULTS": str(tmp_path / "results")}
+    variables["SCHEDULER"] = ""
     run = start("x.ipynb", variables, "maps/{backbone}")
     names = ("SEED", "LAYERS", "CACHE", "BACKBONE")
     assert run.record["parameters"] == {name: variables[name] for name in names}

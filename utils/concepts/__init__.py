@@ -12,6 +12,7 @@ from utils.concepts.interventions import (
 from utils.concepts.measures import MEASURES, ConceptMeasures, texture_measures
 from utils.concepts.nuclei import nuclei_measures
 from utils.concepts.probes import tumor_by_layer
+from utils.concepts.readouts import concept_readouts
 from utils.concepts.regression import learning_curve, regress
 from utils.concepts.replication import compare_sets, replicate, texture_regressions
 from utils.concepts.reuse import margins, reuse_by_layer
@@ -27,6 +28,7 @@ __all__ = [
     "compare_sets",
     "compare_with_vectors",
     "concept_angles",
+    "concept_readouts",
     "cross_validated_r2",
     "feature_changes",
     "group_folds",

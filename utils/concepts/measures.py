@@ -9,6 +9,7 @@ import pandas as pd
 from skimage.color import rgb2hed
 from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 
+from utils.cluster import map_chunks
 from utils.concepts.nuclei import (
     chromatin_measures,
     crowding_measures,
@@ -28,6 +29,7 @@ class ConceptMeasures:
     measure: Callable[..., pd.DataFrame]  # maps a PatchSet to one row per patch
 
 
+CHUNK = 64  # patches that a worker measures at once
 # The paper's dissimilarity and ASM are nearly contrast and energy again; energy is skewed.
 TEXTURE = ("contrast", "homogeneity", "log energy", "correlation")
 STAIN = ("haematoxylin", "eosin", "log ratio", "colourfulness")
@@ -56,14 +58,22 @@ def texture_measures(
     largest = min(images.shape[1:3]) - 1
     if not all(1 <= distance <= largest for distance in distances):
         raise ValueError(f"distances are {distances}; expected 1 to {largest} pixels.")
-    rows = []
-    for image in progress_bar(images, desc="texture", unit="patch"):
+    starts = range(0, len(images), CHUNK)
+    chunks = ((str(start), (images[start : start + CHUNK],)) for start in starts)
+    bar = {"desc": "texture", "total": len(starts)}
+    rows = map_chunks(_texture, chunks, shared=(tuple(distances), tuple(angles)), **bar)
+    table = pd.DataFrame(np.concatenate([values for _, values in rows]), columns=list(TEXTURE))
+    return table.assign(**{"log energy": np.log(table["log energy"])})
+
+
+def _texture(distances: tuple, angles: tuple, images: np.ndarray) -> np.ndarray:
+    """Contrast, homogeneity, energy and correlation of n patches, ``(n, 4)``."""
+    names, rows = ("contrast", "homogeneity", "energy", "correlation"), []
+    for image in images:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         matrix = graycomatrix(grey, distances, angles, levels=256, symmetric=True, normed=True)
-        names = ("contrast", "homogeneity", "energy", "correlation")
         rows.append([graycoprops(matrix, name).mean() for name in names])
-    table = pd.DataFrame(rows, columns=list(TEXTURE))
-    return table.assign(**{"log energy": np.log(table["log energy"])})
+    return np.array(rows)
 
 
 def stain_measures(patches: PatchSet) -> pd.DataFrame:

@@ -9,11 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from utils.cluster import map_chunks
 from utils.networks.backbones import Backbone
 from utils.networks.checkpoints import flatten, tumor_logit
 from utils.patches.images import check_rgb
+from utils.patches.lazy import LazyImages
 from utils.progress import progress_bar
 
+CHUNK = 4  # batches that a worker computes at once
 INPUT = "input"  # in place of a layer's name: the preprocessed image itself
 Tensors = dict[str, tf.Tensor]
 Features = dict[str, np.ndarray]
@@ -114,14 +117,17 @@ class Model:
         images: np.ndarray,
         batch_size: int = 32,
         description: str | None = None,
+        check: bool = True,
     ) -> Iterator:
         """Yield a function of preprocessed images, batch by batch, under a progress bar.
 
         ``build(model, *arguments)`` returns a function from a tensor ``(n, H, W, 3)`` to tensors in
         any structure. It is compiled once per `build`, `arguments` and size of the images, and
-        follows changes of weights. The images, ``(N, H, W, 3)`` uint8, may be memory-mapped.
+        follows changes of weights. The images, ``(N, H, W, 3)`` uint8, may be memory-mapped; see
+        `check_images`, which is left out with `check` False.
         """
-        self.check_images(images)
+        if check:
+            self.check_images(images)
         key = (build, arguments, tuple(images.shape[1:3]))
         if key not in self._compiled:
             batch = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
@@ -206,11 +212,31 @@ def layer_features_and_gradients(
     return _by_batch(_features_and_gradients, model, images, layers, batch_size=batch_size)
 
 
-def _by_batch(build, model, images, layers, **options):
-    """Concatenate each array that the function made by `build` computes of the batches."""
+def _by_batch(build, model, images, layers, *, batch_size=32):
+    """Concatenate each array that the function made by `build` computes, here or by workers."""
     layers = list(layers or model.backbone.layers)
     model.check_spatial(layers)
-    batches = model.map(build, *layers, images=images, description=model.title, **options)
+    model.check_images(images)
+    size = CHUNK * batch_size  # whole batches, so that chunks change nothing
+
+    def chunk(start: int) -> tuple[str, tuple]:
+        rows = slice(start, start + size)
+        lazy = isinstance(images, LazyImages)
+        return str(start), (images.select(rows) if lazy else images[rows],)
+
+    starts = range(0, len(images), size)
+    shared = (model, build, layers, batch_size)
+    bar = {"desc": model.title, "total": len(starts), "disable": len(starts) < 2}
+    chunks = map_chunks(_of_chunk, map(chunk, starts), shared=shared, **bar)
+    return _concatenate(arrays for _, arrays in chunks)
+
+
+def _of_chunk(model, build, layers, batch_size, images):
+    options = {"images": images, "batch_size": batch_size, "check": False}
+    return _concatenate(model.map(build, *layers, **options))
+
+
+def _concatenate(batches):
     return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
 

@@ -6,7 +6,14 @@ from utils.patches.hdf5 import load_hdf5, write_hdf5
 from utils.patches.images import to_uint8
 from utils.patches.nuclei import compare_nuclei, find_nuclei
 from utils.patches.patchset import NEOPLASTIC, UNANNOTATED, PatchSet
-from utils.patches.readers import READERS, Reader, load_folder, load_patchcamelyon, load_patches
+from utils.patches.readers import (
+    READERS,
+    Reader,
+    list_slides,
+    load_folder,
+    load_patchcamelyon,
+    load_patches,
+)
 from utils.patches.sample import load_sample
 from utils.patches.slides import Slide, SlidePatches, is_slide, open_slide
 from utils.patches.stain import match_stain, resize
@@ -28,6 +35,7 @@ __all__ = [
     "find_nuclei",
     "find_tissue",
     "is_slide",
+    "list_slides",
     "load_folder",
     "load_hdf5",
     "load_patchcamelyon",

@@ -14,6 +14,7 @@ from utils.patches.images import check_rgb, read_image
 from utils.patches.lazy import LazyImages
 from utils.patches.patchset import CLASS_NAMES, PatchSet, draw_indices
 from utils.patches.sample import load_sample
+from utils.patches.slide_table import COLUMNS, PATIENT, slide_table
 from utils.patches.slides import is_slide, slide_files
 from utils.progress import progress_bar
 
@@ -181,6 +182,25 @@ def load_patches(
     error = ValueError if path.exists() else FileNotFoundError
     expected = "; ".join(["'sample'", *(reader.name for reader in READERS)])
     raise error(f"{source} is not a source of patches, or does not exist; expected {expected}.")
+
+
+def list_slides(source: str | Path) -> pd.DataFrame:
+    """List the slides of a source of patches.
+
+    Parameters
+    ----------
+    source : str or Path, as in `load_patches`
+
+    Returns
+    -------
+    DataFrame
+        One row per slide, with the columns of the table that `load_slides` takes; none if the
+        source has no slides.
+    """
+    reads = [reader.reads for reader in READERS if reader.load is load_slides]
+    if any(read(Path(source)) for read in reads):
+        return slide_table(source, None, PATIENT, None)
+    return pd.DataFrame(columns=COLUMNS)
 
 
 def _image_files(folder: Path, name: str, class_names: Sequence[str]) -> list[Path]:

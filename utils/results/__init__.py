@@ -4,7 +4,7 @@ from utils.results import figures
 from utils.results.concepts import show_measures, show_r2, show_relevance
 from utils.results.run import Results, Run, start
 from utils.results.saving import save_channels, save_nuclei, save_overlays, show_finetunings
-from utils.results.slides import save_slide, write_geojson, write_pyramid
+from utils.results.slides import save_slide, show_slides, write_geojson, write_pyramid
 
 __all__ = [
     "Results",
@@ -18,6 +18,7 @@ __all__ = [
     "show_measures",
     "show_r2",
     "show_relevance",
+    "show_slides",
     "start",
     "write_geojson",
     "write_pyramid",

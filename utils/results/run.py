@@ -22,6 +22,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from papermill import inspect_notebook
 
+from utils import cluster
 from utils.files import disk_space, file_sha256, remove_abandoned, scratch_prefix, whole_file
 from utils.patches import to_uint8
 from utils.results.figures import grey_layers, use_style
@@ -38,7 +39,8 @@ from utils.results.record import (
 from utils.results.steps import Steps
 from utils.versions import code_sha256, versions
 
-_NOT_RECORDED = ("RESULTS", "FORCE")  # where files go and whether to make them again
+# Where files go, whether to make them again, and where that is computed.
+_NOT_RECORDED = ("RESULTS", "FORCE", "SCHEDULER")
 _FIGURE: dict[str, dict[str, Any]] = {
     # Without the version of matplotlib, which would change the bytes but not the picture.
     ".png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 9}},
@@ -59,7 +61,7 @@ class Results:
     """
 
     def __init__(self, root: str | Path, *experiment: str):
-        self.folder = Path(root, *experiment)
+        self.folder, self.experiment = Path(root, *experiment), experiment
         self.files: dict[str, dict[str, Any]] = {}
 
     def show(self, content: Figure | pd.DataFrame, name: str, alt: str = "", **about: Any) -> None:
@@ -209,6 +211,7 @@ class Run:
         """Replace the old results by the new ones, and print where they are."""
         if "backbone" not in self.record:
             raise ValueError("call uses() before finish() to record networks and patches.")
+        cluster.disconnect()
         made, kept = self._steps.made, self._steps.taken
         self.record |= {
             "versions": versions(),
@@ -249,6 +252,7 @@ def start(notebook: str, variables: Mapping[str, Any], folder: str) -> Run:
     parameters = {name: variables[name] for name in names}
     use_style()
     make_deterministic(variables["SEED"])
+    cluster.connect(variables["SCHEDULER"])
     run = Run(notebook, variables["RESULTS"], parameters, force=variables["FORCE"])
     run.backbone = BACKBONES[choose_backbone(variables["BACKBONE"])]
     run.main = run.results(*folder.format(backbone=run.backbone.name).split("/"))

@@ -3,21 +3,24 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import shapely
 import tifffile
 
 from utils.files import whole_file
+from utils.patches import Cut, open_slide, read_annotations
 from utils.results import figures
-from utils.results.run import Results
+from utils.results.run import Results, Run
 
 if TYPE_CHECKING:  # the pages, which draw nothing, need no TensorFlow
     from utils.heatmaps.slides import SlideMaps
+    from utils.networks import Finetuning
 
 _TILE = 256
 
@@ -66,6 +69,51 @@ def save_slide(
     for name, heat in by_name.items():
         regions = highest_regions(heat, maps.step)
         write_geojson(folder / f"{slide.name}_{name}.geojson", regions, f"high {name}")
+
+
+def show_slides(
+    run: Run,
+    finetunings: Sequence["Finetuning"],
+    slides: pd.DataFrame,
+    *,
+    layer: str,
+    concepts: Mapping[str, Callable] | None = None,
+    **cut: Any,
+) -> None:
+    """Map slides by networks that have not seen their patients; show and save the maps.
+
+    What QuPath opens, and the values of the tiles, go to ``slides``, below the main results.
+
+    Parameters
+    ----------
+    run : Run
+    finetunings : sequence of Finetuning
+    slides : DataFrame, from `list_slides`
+    layer : str
+    concepts : mapping of str to callable, optional
+        From `concept_readouts`: concepts that are mapped, too.
+    **cut
+        Options of `Cut`, such as ``size``.
+    """
+    from utils.heatmaps.slides import evaluate_slide, map_slide
+
+    folder, rows = run.root.joinpath(*run.main.experiment, "slides"), []
+    results = run.results(*run.main.experiment, "slides")
+    for row in slides.to_dict("records"):
+        slide = open_slide(row["slide"], microns_per_pixel=row["microns_per_pixel"])
+        unseen = [f for f in finetunings if row["patient"] not in f.manifest.get("trained_on", ())]
+        one = (unseen or list(finetunings))[0]
+        status = "not seen in training" if unseen and one.manifest else "perhaps seen in training"
+        path = folder / f"{slide.name}.h5"
+        maps = map_slide(one.model, slide, path, cut=Cut(**cut), layer=layer)
+        annotations = row["annotations"] and read_annotations(row["annotations"])
+        scores = evaluate_slide(maps, annotations, row["label"] or "")
+        rows.append({**scores, "patient": row["patient"], "status": status})
+        title = f"{slide.name}, {one.model.title}, {one.title}: {status}"
+        about = {"annotated": annotations.tumor() if annotations else None, "title": title}
+        save_slide(results, maps, maps.maps(concepts), folder=folder, **about)
+    alt = "AUC of the tiles' probability by slide, and share of tumour in the most probable ones"
+    results.show(pd.DataFrame(rows), "slides.csv", alt)
 
 
 def write_pyramid(
