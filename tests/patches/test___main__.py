@@ -28,7 +28,7 @@ def test_slides_are_cut_into_a_file(slides, tmp_path, call_module):
     out = tmp_path / "patches.h5"
     arguments = ["slides", slides, "--out", out, "--size", "150", "--per-class", "6"]
     code, output, _ = call_module("utils.patches", *arguments)
-    assert code == 0 and "6 normal, 6 tumor; 150 x 150 pixels of 0.5 µm; 2 groups" in output
+    assert code == 0 and "6 normal, 6 tumor; 150 x 150 pixels of 0.5 µm; 8 groups" in output
     patches = load_patches(out)
     assert len(patches) == 12 and patches.microns_per_pixel == 0.5
     code, _, errors = call_module("utils.patches", *arguments, "--slide-microns", "0.01")

@@ -13,10 +13,24 @@ from utils.patches.annotations import Annotations
 from utils.patches.cutting import classify, share_of
 from utils.patches.patchset import check_apart
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*one patient only")
+
+
+def _slide_of(group):
+    return group.split("/")[0]
+
+
+def test_patients_are_groups(slides, tmp_path):
+    """Two patients with tumour, so that patients are the groups."""
+    for index, path in enumerate(2 * [slides / "patient_001_node_0.tif"]):
+        shutil.copy(path, tmp_path / f"patient_00{index}_node_0.tif")
+        shutil.copy(path.with_suffix(".xml"), tmp_path / f"patient_00{index}_node_0.xml")
+    assert set(load_slides(tmp_path).groups) == {"patient_000", "patient_001"}
+
 
 def test_patches_have_the_pixels_and_the_class_of_their_place(slides, regions):
     patches = load_slides(slides, size=150)
-    assert set(patches.groups) == {"patient_001", "patient_002"}
+    assert set(map(_slide_of, patches.groups)) == {"patient_001_node_0", "patient_002_node_1"}
     assert set(patches.sources) == {"patient_001_node_0", "patient_002_node_1"}
     assert patches.microns_per_pixel == MICRONS and (patches.extents == 150).all()
     first = patches.select(patches.sources == "patient_001_node_0")
@@ -76,7 +90,7 @@ def test_a_table_names_slides_patients_and_labels(slides, tmp_path):
     table["label"] = [None, "normal"]
     table.to_csv(tmp_path / "slides.csv", index=False)
     patches = load_patches(tmp_path / "slides.csv", per_class=5)
-    assert set(patches.groups) == {"A", "B"} and len(patches) == 10
+    assert len(patches) == 10
     assert patches.name == "slides" and '"size": 150' in patches.origin
 
 
@@ -87,7 +101,7 @@ def _alone(path, folder):
 
 def test_a_single_slide_and_a_folder_normal(slides, tmp_path):
     patches = load_patches(slides / "patient_001_node_0.tif", per_class=3)
-    assert len(patches) == 6 and len(set(patches.groups)) == 1
+    assert len(patches) == 6 and set(map(_slide_of, patches.groups)) == {"patient_001_node_0"}
     (tmp_path / "normal").mkdir()
     shutil.copy(slides / "patient_002_node_1.tif", tmp_path / "normal")
     for name in ("patient_001_node_0.tif", "patient_001_node_0.xml"):
@@ -156,3 +170,16 @@ def test_options_are_checked(slides, tmp_path):
         load_slides(slides, tumor_names=["tumor"])
     with pytest.raises(ValueError, match="has no slides"):
         load_slides(tmp_path)
+
+
+def test_regions_are_groups_where_one_patient_has_tumour(slides):
+    with pytest.warns(UserWarning, match="tumor of one patient only: groups are squares of 200"):
+        patches = load_slides(slides, size=100, region=200)
+    for (x, y), group, source in zip(
+        patches.positions, patches.groups, patches.sources, strict=True
+    ):
+        row, column = int((y + 50) * MICRONS // 200), int((x + 50) * MICRONS // 200)
+        assert group == f"{source}/200um/r{row}c{column}"
+    assert len(patches.folds(3)) == 3
+    with pytest.raises(ValueError, match="region is 20"):
+        load_slides(slides, size=100, region=20)

@@ -5,6 +5,8 @@ import pytest
 
 from utils.patches import load_hdf5, load_slides, write_hdf5
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*one patient only")
+
 
 @pytest.fixture(scope="module")
 def cut(slides):
@@ -15,8 +17,6 @@ def test_what_is_written_is_read(cut, tmp_path):
     write_hdf5(cut, tmp_path / "patches.h5")
     again = load_hdf5(tmp_path / "patches.h5")
     assert again.microns_per_pixel == 1.0 and (again.source_microns == 0.5).all()
-    assert set(again.groups) == {f"centre_0/patient_00{i}" for i in (1, 2)}
-    assert again.sources[0] == "centre_0/patient_001/node_patient_001_node_0"
     places = [_by_place(patches) for patches in (cut, again)]
     assert places[0].keys() == places[1].keys()
     for place, (label, image) in places[0].items():
@@ -26,8 +26,7 @@ def test_what_is_written_is_read(cut, tmp_path):
 
 
 def _by_place(patches):
-    names = [source.split("_")[-1] for source in patches.sources]
-    keys = zip(names, *patches.positions.T.tolist(), strict=True)
+    keys = zip(patches.sources, patches.groups, *patches.positions.T.tolist(), strict=True)
     return dict(zip(keys, zip(patches.labels, patches.images, strict=True), strict=True))
 
 
@@ -64,7 +63,8 @@ def test_a_killed_run_goes_on(cut, tmp_path, monkeypatch):
         write_hdf5(cut, path)
     assert not path.exists() and len(list(tmp_path.glob(".patches.h5.pieces/*.h5"))) == 2
     write_hdf5(cut, path)
-    assert len(read) == 4 and len(load_hdf5(path)) == len(cut)
+    pieces = set(zip(cut.labels, cut.groups, cut.sources, strict=True))
+    assert len(read) == 1 + len(pieces) and len(load_hdf5(path)) == len(cut)
 
 
 def test_masks_and_unknown_places(sample, tmp_path):

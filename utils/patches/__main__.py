@@ -42,6 +42,8 @@ def _add_slide_options(parser: argparse.ArgumentParser) -> None:
     add("--min-tissue", type=float, default=cut.min_tissue, help="least share of tissue")
     add("--tumor-share", type=float, default=cut.tumor_share, help="least share of tumour")
     add("--tumor-names", nargs="+", default=list(cut.tumor_names), help="classes that are tumour")
+    about = "side of the squares that are groups where only one patient has tumor, in micrometres"
+    add("--region", type=float, default=cut.region, help=about)
     about = "normal patches lie elsewhere than tumour, or in areas of other classes"
     add("--normal", default=cut.normal, choices=NORMAL, help=about)
     tissue = TissueOptions()
@@ -59,7 +61,7 @@ def cut_slides(options: argparse.Namespace) -> None:
     cluster.connect(options.scheduler)
     try:
         names = ("annotations", "slide_microns", "per_class", "seed", "microns_per_pixel", "size")
-        names += ("stride", "min_tissue", "tumor_share", "normal")
+        names += ("stride", "min_tissue", "tumor_share", "region", "normal")
         given = {name: getattr(options, name) for name in names}
         given["tumor_names"] = tuple(options.tumor_names)
         given["tissue"] = TissueOptions(min_sharpness=options.min_sharpness)

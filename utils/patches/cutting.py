@@ -4,6 +4,7 @@ Only an overview of a slide is read to choose patches; a patch is read when it i
 """
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ class Cut:
     min_tissue: float = 0.5  # least share of tissue in a patch
     tumor_share: float = 0.5  # least share of annotated tumour in a tumor patch
     tumor_names: tuple[str, ...] = TUMOR
+    region: float = 500.0  # side of the squares that are groups instead of patients, micrometres
     normal: str = "elsewhere"  # normal patches: all tissue that is not tumour, or annotated areas
     tissue: TissueOptions = field(default_factory=TissueOptions)
 
@@ -45,6 +47,8 @@ class Cut:
             raise ValueError(f"{wrong}; expected 0 to 1.")
         if self.size < 1 or (self.stride is not None and self.stride < 1):
             raise ValueError(f"size={self.size}, stride={self.stride}; expected at least 1 pixel.")
+        if self.region < self.size * self.microns_per_pixel:
+            raise ValueError(f"region is {self.region} µm; expected at least a patch's side.")
         if self.normal not in NORMAL:
             raise ValueError(f"normal is {self.normal!r}; expected {' or '.join(NORMAL)}.")
 
@@ -129,11 +133,12 @@ def load_slides(
         slides. Slides in a folder ``normal`` need none.
     patient : str
         Regular expression whose first group, in the slide's name, is the patient; patients are the
-        groups. A slide without a match is a patient of its own.
+        groups; where only one has tumor, regions of the slides are, which a warning says. A slide
+        without a match is a patient of its own.
     slide_microns : float, optional
         Micrometres per pixel at level 0 of slides that do not say.
     per_class, seed
-        As in `load_patches`; drawn evenly over patients.
+        As in `load_patches`; drawn evenly over groups.
     **options
         Fields of `Cut`: ``microns_per_pixel`` and ``size`` of the patches, and others.
 
@@ -155,8 +160,15 @@ def load_slides(
             f"{name} has {len(labels)} patches of {cut.size} pixels of {cut.microns_per_pixel:g} "
             f"µm, none of which is {' or '.join(missing)}: check annotations and options of Cut."
         )
-    patients = np.array([one.patient for one in placed])[numbers]
-    chosen = draw_indices(labels, per_class, seed, patients)
+    groups = np.array([one.patient for one in placed])[numbers]
+    if len(np.unique(groups[labels == 1])) < 2:
+        warnings.warn(
+            f"{name} has tumor of one patient only: groups are squares of {cut.region:g} µm, and "
+            "what is found holds for that patient.",
+            stacklevel=2,
+        )
+        groups = np.concatenate([_regions(one, cut) for one in placed])
+    chosen = draw_indices(labels, per_class, seed, groups)
 
     def of_patches(values: list) -> np.ndarray:
         return np.array(values)[numbers[chosen]]
@@ -165,7 +177,7 @@ def load_slides(
     patches = PatchSet(
         LazyImages(tuple(sources), np.arange(len(labels))).select(chosen),
         labels[chosen],
-        patients[chosen],
+        groups[chosen],
         of_patches([one.slide.name for one in placed]),
         np.concatenate([one.corners for one in placed])[chosen],
         name=name,
@@ -202,6 +214,15 @@ def _place(row: Mapping[str, object], cut: Cut) -> _PlacedPatches:
     labels = classify(corners, side, annotations, row["label"], cut)
     known = labels >= 0
     return _PlacedPatches(slide, row["patient"], corners[known], labels[known], annotations)
+
+
+def _regions(placed: _PlacedPatches, cut: Cut) -> np.ndarray:
+    """Name the square that holds the centre of each patch, ``(N,)``."""
+    slide = placed.slide
+    centres = placed.corners + slide.pixels(cut.size, cut.microns_per_pixel) / 2
+    places = (centres * slide.microns_per_pixel // cut.region).astype(int)
+    names = [f"{slide.name}/{cut.region:g}um/r{row}c{column}" for column, row in places]
+    return np.array(names, dtype=str)
 
 
 def _check_extent(path: Path, attributes: Mapping[str, object], side: float) -> None:

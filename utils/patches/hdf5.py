@@ -27,7 +27,8 @@ def load_hdf5(
     """Read the paper's Camelyon layout: ``{tumor,normal}/level7/centre*/patient*/node*/patches``.
 
     Beside ``patches``, ``(N, H, W, 3)`` uint8, a node may have ``locations``, ``(N, 2)``, x and y,
-    and ``masks`` and ``nuclei``, as in a `PatchSet`. Groups are patients.
+    and ``masks`` and ``nuclei``, as in a `PatchSet`. Groups are patients, and sources nodes, unless
+    a node has the attributes ``group`` and ``source``, which `write_hdf5` writes.
 
     Parameters
     ----------
@@ -51,12 +52,16 @@ def load_hdf5(
     names = np.repeat([*nodes], counts)
     labels = np.array([CLASS_NAMES.index(name.split("/")[1]) for name in names])
     images = LazyImages(tuple(node["patches"] for node in nodes.values()), np.arange(len(names)))
-    sources = pd.Series(names).str.split("/", n=3).str[-1]
-    groups = sources.str.rsplit("/", n=1).str[0]
+    paths = [name.split("/", 3)[3] for name in nodes]
+    sources = [n.attrs.get("source", p) for n, p in zip(nodes.values(), paths, strict=True)]
+    groups = [
+        n.attrs.get("group", p.rsplit("/", 1)[0])
+        for n, p in zip(nodes.values(), paths, strict=True)
+    ]
     arrays = (
         labels,
-        groups.to_numpy(str),
-        sources.to_numpy(str),
+        np.repeat(np.array(groups, str), counts),
+        np.repeat(np.array(sources, str), counts),
         _of_nodes(nodes, "locations", -1, np.int64),
     )
     options = {name: file.attrs[name].item() for name in [MICRONS] if name in file.attrs}
@@ -126,6 +131,7 @@ def _write_piece(patches: PatchSet, path: Path, name: str) -> None:
         for kind in ("masks", "nuclei"):
             if getattr(patches, kind) is not None:
                 file.create_dataset(kind, data=getattr(patches, kind), compression="gzip")
+        file.attrs.update(group=str(patches.groups[0]), source=str(patches.sources[0]))
         if patches.source_microns is not None:
             file.attrs[MICRONS] = patches.source_microns[0]
 

@@ -1,0 +1,174 @@
+"""How do reading slides, features and Grad-CAM scale with workers, and what stops it?
+
+    python benchmarks/bench_scale.py [--backbone densenet121] [--tiles 512]
+
+A slide is written from the sample. Rates of reading its tiles, of features of all layers and of
+maps of tiles are measured in this process (with all its threads) and with one and two workers of
+one thread each, against a plain forward pass of the same network on tiles that are in memory. What
+Dask costs per chunk is measured with a function that only returns arrays as large. From these a
+model of the cost predicts larger clusters: a worker reads and computes its chunks, and the client
+takes all results, one after the other. Predictions are labelled as such. Nothing else should run
+beside.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cv2
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+import tifffile
+
+from utils import assets, cluster
+from utils.cluster import map_chunks
+from utils.heatmaps.slides import CHUNK, explain_tiles
+from utils.networks import choose_backbone, layer_features, load_finetunings
+from utils.networks.model import Model
+from utils.patches import SlidePatches, open_slide
+from utils.patches.images import read_image
+from utils.results import Results
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SIDE, MICRONS = 150, 0.5
+WORKERS = (8, 16, 32, 64, 128, 256)
+SLIDES, TILES = 400, 20_000  # of Camelyon, with so many tiles of tissue each
+
+
+def write_slide(folder):
+    image = np.tile(read_image(assets.path("hgsc", "hgsc_nest.jpg")), (2, 2, 1))
+    options = {"tile": (256, 256), "compression": "jpeg", "photometric": "rgb"}
+    per_cm = 10_000 / MICRONS
+    with tifffile.TiffWriter(folder / "slide.tif") as file:
+        resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
+        file.write(image, subifds=1, **options, **resolution)
+        small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        file.write(small, subfiletype=1, **options)
+    return open_slide(folder / "slide.tif")
+
+
+def read(tiles):
+    return len(tiles[:])
+
+
+def features(model, tiles):
+    return layer_features(model, tiles[:], batch_size=32)
+
+
+def gradcam(model, tiles):
+    return explain_tiles(model, tiles, model.cam_layer, ("gradcam",), 8.0)
+
+
+def same_size(result, number):
+    """What `gradcam` returns of a chunk, without computing it."""
+    return result
+
+
+def rate(function, tiles, shared=()):
+    """Tiles per second of a second run: in the first, workers load, and functions are compiled."""
+    chunks = [tiles[i : i + CHUNK] for i in range(0, len(tiles), CHUNK)]
+    for _ in range(2):
+        begun = time.perf_counter()
+        jobs = ((str(i), (chunk,)) for i, chunk in enumerate(chunks))
+        for _ in map_chunks(function, jobs, shared=shared):
+            pass
+    return len(tiles) / (time.perf_counter() - begun)
+
+
+class Tiles:
+    """Tiles of a slide that are cut into chunks without being read."""
+
+    def __init__(self, slide, count):
+        generator = np.random.default_rng(0)
+        self.slide, self.corners = slide, generator.integers(0, 2800, (count, 2))
+
+    def __len__(self):
+        return len(self.corners)
+
+    def __getitem__(self, rows):
+        return SlidePatches(self.slide, self.corners[rows], SIDE, MICRONS)
+
+
+def forward_rate(model: Model, images) -> float:
+    network = model.submodel([], logit=True)
+    function = tf.function(lambda batch: network(batch, training=False)["logit"])
+    batches = [model.preprocess(images[i : i + 32]) for i in range(0, len(images), 32)]
+    for _ in range(2):
+        begun = time.perf_counter()
+        for batch in batches:
+            function(tf.constant(batch))
+    return len(images) / (time.perf_counter() - begun)
+
+
+def overhead(model, tiles):
+    """Seconds that the client needs per chunk, whatever the workers do."""
+    result, count = gradcam(model, tiles[:CHUNK]), 50
+    for _ in range(2):
+        begun = time.perf_counter()
+        jobs = ((str(i), (i,)) for i in range(count))
+        for _ in map_chunks(same_size, jobs, shared=(result,)):
+            pass
+    return (time.perf_counter() - begun) / count
+
+
+def measure(model, tiles):
+    rows = []
+    jobs = {"read": (read, ()), "features": (features, (model,)), "gradcam": (gradcam, (model,))}
+    plain = forward_rate(model, tiles[:256][:])
+    for workers in (0, 1, 2):
+        cluster.connect("local" if workers else "", workers=workers or None)
+        for name, (function, shared) in jobs.items():
+            rows.append((name, workers, rate(function, tiles, shared)))
+            print(*rows[-1], flush=True)
+        seconds = overhead(model, tiles) if workers else np.nan
+        rows.append(("seconds per chunk", workers, seconds))
+    cluster.disconnect()
+    table = pd.DataFrame(rows, columns=["what", "workers", "tiles_per_second"])
+    return table.assign(of_forward=table["tiles_per_second"] / plain), plain
+
+
+def predict(table):
+    """Fit what one worker needs per tile, and predict the rate of more workers."""
+    of = table.set_index(["what", "workers"])["tiles_per_second"]
+    serial = of["seconds per chunk", 2] / CHUNK  # of the client, per tile
+    rows = []
+    for name in ("read", "features", "gradcam"):
+        each = 1 / of[name, 1]
+        for workers in (1, 2, *WORKERS):
+            modelled = min(workers / each, 1 / serial)
+            measured = of.get((name, workers), np.nan)
+            hours = SLIDES * TILES / modelled / 3600
+            stops = "client" if workers / each > 1 / serial else "workers"
+            error = modelled / measured - 1
+            rows.append((name, workers, modelled, measured, error, hours, stops))
+    columns = ["what", "workers", "predicted_per_second", "measured_per_second", "error"]
+    return pd.DataFrame(rows, columns=[*columns, "hours_for_400_slides", "limited_by"])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="densenet121")
+    parser.add_argument("--tiles", type=int, default=512)
+    arguments = parser.parse_args()
+    model = load_finetunings(choose_backbone(arguments.backbone))[0].model
+    with tempfile.TemporaryDirectory() as folder:
+        tiles = Tiles(write_slide(Path(folder)), arguments.tiles)
+        table, plain = measure(model, tiles)
+    print(f"\nplain forward pass: {plain:.1f} tiles per second, {os.cpu_count()} cores")
+    print(table.round(4).to_string(index=False))
+    predictions = predict(table)
+    print("\nPredictions (measured where there is a number):")
+    print(predictions.round(3).to_string(index=False))
+    results = Results(RESULTS, model.backbone.name)
+    results.table(table, "scale.csv")
+    results.table(predictions, "scale_predicted.csv")
+
+
+if __name__ == "__main__":
+    main()
