@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,7 +69,8 @@ def save_slide(
     write_pyramid(folder / f"{slide.name}.tif", by_name, maps.microns_per_pixel)
     for name, heat in by_name.items():
         regions = highest_regions(heat, maps.step)
-        write_geojson(folder / f"{slide.name}_{name}.geojson", regions, f"high {name}")
+        about = re.sub(r"[^\w+]+", "_", name).strip("_")
+        write_geojson(folder / f"{slide.name}_{about}.geojson", regions, f"high {name}")
 
 
 def show_slides(

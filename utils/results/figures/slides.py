@@ -45,7 +45,7 @@ def slide_maps(
     Figure
     """
     count = 1 + len(maps)
-    columns = min(count, _COLUMNS)
+    columns = count if count <= _COLUMNS else 3
     rows = -(-count // columns)
     height, width = overview.shape[:2]
     each = 3.2
