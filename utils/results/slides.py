@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -69,8 +68,8 @@ def save_slide(
     write_pyramid(folder / f"{slide.name}.tif", by_name, maps.microns_per_pixel)
     for name, heat in by_name.items():
         regions = highest_regions(heat, maps.step)
-        about = re.sub(r"[^\w+]+", "_", name).strip("_")
-        write_geojson(folder / f"{slide.name}_{about}.geojson", regions, f"high {name}")
+        short = name.split(" (")[0].replace(" ", "_")
+        write_geojson(folder / f"{slide.name}_{short}.geojson", regions, f"high {name}")
 
 
 def show_slides(

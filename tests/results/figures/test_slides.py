@@ -14,7 +14,7 @@ def test_maps_lie_on_the_slide():
     probability[5:15, 5:25] = 0.5
     contrast = probability * 9
     contrast[5, 5] = 2
-    maps = {"probability": probability, "gradcam": probability - 0.9, "contrast": contrast}
+    maps = {"probability": probability, "gradcam": contrast - 4.1, "contrast": contrast}
     area = shapely.box(100, 100, 200, 200) - shapely.box(120, 120, 140, 140)
     figure = slide_maps(
         overview, tissue, maps, annotated=area, step=10, microns=0.5, map_step=20, title="slide"
@@ -25,7 +25,7 @@ def test_maps_lie_on_the_slide():
     assert {axes.get_xlim() for axes in panels} == {(0, 600)}
     assert {axes.get_ylim() for axes in panels} == {(400, 0)}
     limits = [axes.images[0].get_clim() for axes in panels[1:]]
-    np.testing.assert_allclose(limits, [(0, 1), (-0.4, 0.4), (2, 4.5)], atol=1e-6)
+    np.testing.assert_allclose(limits, [(0, 1), (-2.1, 2.1), (2, 4.5)], atol=1e-6)
     assert [text.get_text() for text in panels[0].texts] == ["50 µm"]
     (bar,) = (line for line in panels[0].lines if line.get_linewidth() == 3)
     assert np.ptp(bar.get_xdata()) == pytest.approx(100)

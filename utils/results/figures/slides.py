@@ -31,7 +31,7 @@ def slide_maps(
     overview : array, (H, W, 3), uint8
     tissue : array, (H, W), bool
     maps : mapping of str to array, (h, w), float32
-        By name; NaN where there is no tile. Those with negative values are signed.
+        By name; NaN where there is no tile. Those with values of both signs are signed.
     annotated : shapely geometry, optional
         Tumour, in pixels of level 0; outlined.
     step, map_step : float
@@ -75,7 +75,7 @@ def _draw_map(figure: Figure, axes: Axes, name: str, heat: np.ndarray, step: flo
     options = {"cmap": "cividis", "vmin": np.nanmin(heat), "vmax": np.nanmax(heat)}
     if name == "probability":
         options |= {"vmin": 0, "vmax": 1}
-    elif np.nanmin(heat) < 0:
+    elif np.nanmin(heat) < 0 < np.nanmax(heat):
         options = {"cmap": "PuOr_r", "vmin": -largest, "vmax": largest}
     image = axes.imshow(heat, extent=extent, **options)
     titles = {"probability": "probability of tumor"}

@@ -107,7 +107,7 @@ def show_image(axes: Axes, image: np.ndarray, title: str, fontsize: int = 8, **o
 
 def show_matrix(axes: Axes, values: pd.DataFrame, limit: float, **options: Any) -> AxesImage:
     """Show a table of numbers in [-limit, limit] as colours, with its labels as ticks."""
-    image = axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, **options)
+    image = axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, **options)
     axes.grid(False)
     set_ticks(axes, values.columns)
     axes.set_yticks(range(len(values)), values.index)
