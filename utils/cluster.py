@@ -1,7 +1,7 @@
 """One function over many chunks: in this process, on workers of this machine, or on any Dask.
 
-A result does not depend on where it is computed: workers have one thread each, and results come in
-the order of the chunks. What all need, such as a network, goes to each worker once, by a plugin.
+Workers have one thread each, and results come in the order of the chunks. What all need, such as a
+network, goes to each worker once, by a plugin. Workers at an address import this repository.
 """
 
 import os
@@ -9,21 +9,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
 import cloudpickle
 import dask
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import Client, Future, LocalCluster, WorkerPlugin, wait
 
 from utils.progress import progress_bar
 from utils.versions import code_sha256
 
-_ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-_ONE_THREAD |= {f"TF_NUM_{name}_THREADS": "1" for name in ("INTRAOP", "INTEROP")}
-AHEAD = 2  # chunks per worker that are sent before the first result is taken
-RETRIES = 2  # of a chunk that raises; where workers are lost, Dask itself tries again
-TIMEOUT = 20  # seconds until a scheduler has answered
+_ONE_THREAD = {f"{name}_THREADS": "1" for name in ("OMP_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")}
+AHEAD, RETRIES = (
+    2,
+    2,
+)  # chunks per worker that are sent before a result is taken; of one that raises
+PATIENCE, TIMEOUT = 5, 20  # seconds until workers are counted, and a scheduler has answered
 _connected: list[Client] = []  # none: chunks are computed in this process
 _received: dict[str, bytes] = {}  # on workers: function and shared objects, by key
 
@@ -33,11 +35,7 @@ class ChunksFailed(RuntimeError):
 
 
 def connect(scheduler: str = "", *, workers: int | None = None) -> None:
-    """Choose where chunks are computed from now on.
-
-    `scheduler` is empty for this process, ``local`` for workers of this machine (one per core, or
-    `workers`), or the address of a Dask scheduler whose workers import this repository.
-    """
+    """Compute chunks here (""), by local workers ("local"), or at the address of a scheduler."""
     disconnect()
     if scheduler == "local":
         options = {"n_workers": workers or os.cpu_count(), "threads_per_worker": 1}
@@ -48,8 +46,7 @@ def connect(scheduler: str = "", *, workers: int | None = None) -> None:
             _connected.append(Client(scheduler, timeout=TIMEOUT))
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"SCHEDULER is {scheduler!r}, where no Dask scheduler answers ({error}); expected "
-                '"" for this process, "local", or an address such as tcp://node1:8786.'
+                f'SCHEDULER is {scheduler!r}, where none answers; expected "", local or an address.'
             ) from error
         _check_workers(_connected[-1])
 
@@ -67,11 +64,10 @@ def map_chunks(
 ) -> Iterator[tuple[str, Any]]:
     """Yield names and results of ``function(*shared, *arguments)`` in the order of the chunks.
 
-    `chunks` are unique names and small arguments, taken as results are; `shared` is what all need.
-    At the end, ChunksFailed names those that failed; if all did, alike, their error is raised.
+    `chunks` are unique names and small arguments; `shared` is what all need. At the end,
+    ChunksFailed names those that failed; if all did, alike, their error is raised.
     """
-    failed, succeeded = {}, False
-    chunks, pending = iter(chunks), deque()
+    failed, succeeded, chunks, pending = {}, False, iter(chunks), deque()
     bar = progress_bar(**{"unit": "chunk", "disable": "desc" not in bar, **bar})
     with bar, _submitting(function, shared) as (submit, ahead):
         while True:
@@ -79,9 +75,9 @@ def map_chunks(
                 pending.append((chunk[0], submit(*chunk)))
             if not pending:
                 break
-            name, wait = pending.popleft()
+            name, result_of = pending.popleft()
             try:
-                result = wait()
+                result = result_of()
             except Exception as error:  # the function's, or KilledWorker
                 failed[name] = error
             else:
@@ -89,10 +85,9 @@ def map_chunks(
                 yield name, result
             bar.update()
     if failed:
-        if not succeeded and len({str(error) for error in failed.values()}) == 1:
-            raise next(iter(failed.values()))
         errors = "; ".join(f"{name}: {error}" for name, error in list(failed.items())[:5])
-        raise ChunksFailed(f"{len(failed)} failed: {errors}") from next(iter(failed.values()))
+        alike = not succeeded and len({*map(str, failed.values())}) == 1
+        raise failed.popitem()[1] if alike else ChunksFailed(f"{len(failed)} failed: {errors}")
 
 
 @contextmanager
@@ -105,13 +100,24 @@ def _submitting(function: Callable, shared: Sequence) -> Iterator[tuple[Callable
     client.register_plugin(_Shared(key, cloudpickle.dumps((function, *shared))))
 
     def submit(name: str, arguments: tuple) -> Callable:
-        return client.submit(_call, key, arguments, key=f"{key}-{name}", retries=RETRIES).result
+        options = {"key": f"{key}-{name}", "retries": RETRIES}
+        return partial(_result, client, client.submit(_call, key, arguments, **options))
 
     try:
         yield submit, lambda: AHEAD * max(1, sum(client.nthreads().values()))
     finally:
         with suppress(Exception):  # the connection is gone
             client.unregister_worker_plugin(key)
+
+
+def _result(client: Client, future: Future) -> Any:
+    while not future.done():
+        with suppress(TimeoutError):
+            wait([future], timeout=PATIENCE)
+        # Dask gives up a local worker that dies while it starts; at an address, others may come.
+        if client.cluster and not client.nthreads():
+            client.cluster.scale(len(client.cluster.worker_spec) + 1)
+    return future.result()
 
 
 class _Shared(WorkerPlugin):
@@ -131,8 +137,7 @@ _unpacked = lru_cache(maxsize=2)(lambda key: cloudpickle.loads(_received[key]))
 
 
 def _call(key: str, arguments: tuple) -> Any:
-    function, *shared = _unpacked(key)
-    return function(*shared, *arguments)
+    return partial(*_unpacked(key))(*arguments)
 
 
 def _check_workers(client: Client) -> None:
@@ -140,9 +145,7 @@ def _check_workers(client: Client) -> None:
 
     def code_of_worker() -> str:  # sent by value: a module that is missing would stop a worker
         with suppress(ImportError):
-            from utils import versions
-
-            return versions.code_sha256()
+            return import_module("utils.versions").code_sha256()
         return "none"
 
     client.wait_for_workers(1, timeout=TIMEOUT)
