@@ -21,10 +21,7 @@ from utils.progress import progress_bar
 from utils.versions import code_sha256
 
 _ONE_THREAD = {f"{name}_THREADS": "1" for name in ("OMP_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")}
-AHEAD, RETRIES = (
-    2,
-    2,
-)  # chunks per worker that are sent before a result is taken; of one that raises
+AHEAD, RETRIES = 2, 2  # chunks sent per worker before a result is taken; of one that raises
 PATIENCE, TIMEOUT = 5, 20  # seconds until workers are counted, and a scheduler has answered
 _connected: list[Client] = []  # none: chunks are computed in this process
 _received: dict[str, bytes] = {}  # on workers: function and shared objects, by key
