@@ -43,7 +43,7 @@ SLIDES, TILES = 400, 20_000  # of Camelyon, with so many tiles of tissue each
 
 def write_slide(folder):
     image = np.tile(read_image(assets.path("hgsc", "hgsc_nest.jpg")), (2, 2, 1))
-    options = {"tile": (256, 256), "compression": "jpeg", "photometric": "rgb"}
+    options = {"tile": (256, 256), "compression": "zlib", "photometric": "rgb"}
     per_cm = 10_000 / MICRONS
     with tifffile.TiffWriter(folder / "slide.tif") as file:
         resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
