@@ -198,7 +198,7 @@ def is_slide(path: str | Path) -> bool:
 def slide_files(folder: Path, *, first: bool = False) -> list[Path]:
     """List the slides below a folder, in order, or the first one.
 
-    Of a DICOM series, which is a folder, the first file stands for all.
+    A DICOM series, which is a folder, is listed by its first file.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     series: dict[Path, Path] = {}
