@@ -19,7 +19,7 @@ ORDER = (
     "claims",
     "results",
 )
-SHARED = ("statistics", "cluster", "assets", "files", "once", "progress", "versions")
+SHARED = ("statistics", "cluster", "chunk_files", "assets", "files", "once", "progress", "versions")
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "utils").rglob("*.py"))
 DRAWING = {"drawContours", "putText", "rectangle", "circle", "applyColorMap", "addWeighted"}
 WRITERS = {"write_text", "write_bytes", "savefig", "to_csv", "imwrite", "save_weights", "tofile"}

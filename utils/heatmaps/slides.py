@@ -8,6 +8,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ import shapely
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from utils.cluster import map_chunks
+from utils.chunk_files import KEY, append_rows, is_made_from, kept_chunks
 from utils.files import whole_file
 from utils.heatmaps.methods import METHODS
 from utils.heatmaps.placement import place
@@ -25,10 +26,12 @@ from utils.networks import Model, positions
 from utils.patches import Annotations, Cut, Slide, SlidePatches, Tissue, find_tissue
 from utils.patches.cutting import classify, grid
 from utils.patches.images import haematoxylin
+from utils.versions import code_sha256
 
 CHUNK = 128  # tiles that are read and explained at once
 TOP = 50  # tiles that a slide's summary looks at
-_OF_TILE = ("coords", "logit", "haematoxylin", "features")  # beside the maps
+_OF_TILE = ("coords", "logit", "haematoxylin")  # beside features and maps
+_ROWS = 4096  # of features that are in memory at once
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class SlideMaps:
     corners: np.ndarray  # (N, 2), int64, in pixels of level 0
     logit: np.ndarray  # (N,), float32, log-odds of tumor
     haematoxylin: np.ndarray  # (N,), float32, mean density
-    features: np.ndarray  # (N, C), float32, mean over positions at the layer
     evidence: dict[str, np.ndarray]  # (N, h, w), float32, signed, by method
     microns_per_pixel: float  # of the maps
+    path: Path  # HDF5 file, whose features, (N, C), are the means over positions at the layer
 
     @property
     def step(self) -> float:
@@ -84,9 +87,13 @@ class SlideMaps:
         """
         by_name = {"probability": self.over_slide(self.probability)}
         by_name |= {name: self.over_slide(maps) for name, maps in self.evidence.items()}
-        concepts = concepts or {}
-        by_name |= {name: self.over_slide(f(self.features)) for name, f in concepts.items()}
-        return by_name
+        values = {name: np.empty(len(self.corners), np.float32) for name in concepts or {}}
+        with h5py.File(self.path) as file:
+            for start in range(0, len(self.corners) if values else 0, _ROWS):
+                features = file["features"][start : start + _ROWS]
+                for name, of_concept in values.items():
+                    of_concept[start : start + _ROWS] = concepts[name](features)
+        return by_name | {name: self.over_slide(x) for name, x in values.items()}
 
 
 def map_slide(
@@ -139,53 +146,37 @@ def map_slide(
     if not len(corners):
         raise ValueError(f"{slide.path} has no tile of {cut.size} pixels with enough tissue.")
     options = (layer, tuple(methods), microns_per_pixel)
-    key = hashlib.sha256(repr((model.identity, slide.identity, cut, options)).encode()).hexdigest()
-    if not _is_of(path, key):
+    made_from = (model.identity, slide.identity, cut, options, code_sha256())
+    key = hashlib.sha256(repr(made_from).encode()).hexdigest()
+    if not is_made_from(path, key):
         tiles = SlidePatches(slide, corners, cut.size, cut.microns_per_pixel)
         _write(model, tiles, path, key, options)
     with h5py.File(path) as file:
         of_tile = [file[name][:] for name in _OF_TILE]
         evidence = {name: file[name][:] for name in methods}
-    return SlideMaps(slide, tissue, cut, layer, *of_tile, evidence, microns_per_pixel)
-
-
-def _is_of(path: Path, key: str) -> bool:
-    if not path.exists():
-        return False
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} exists, and is no HDF5 file of maps: remove it.")
-    with h5py.File(path) as file:
-        return file.attrs.get("key") == key
+    return SlideMaps(slide, tissue, cut, layer, *of_tile, evidence, microns_per_pixel, path)
 
 
 def _write(model: Model, tiles: SlidePatches, path: Path, key: str, options: tuple) -> None:
-    """Explain all tiles, chunk by chunk, each in a file of its own until all are complete."""
-    pieces = path.with_name(f".{path.name}.{key[:16]}")
+    """Explain all tiles, chunk by chunk, into one file."""
+    folder = path.with_name(f".{path.name}.{key[:16]}")
+
+    def arguments(start: int) -> tuple:
+        return replace(tiles, corners=tiles.corners[start : start + CHUNK]), *options
+
     starts = range(0, len(tiles), CHUNK)
-    missing = [start for start in starts if not (pieces / f"{start}.npz").exists()]
-
-    def chunk(start: int) -> tuple[str, tuple]:
-        some = replace(tiles, corners=tiles.corners[start : start + CHUNK])
-        return str(start), (some, *options)
-
-    bar = {"desc": f"tiles of {tiles.slide.name}", "total": len(missing)}
-    for start, arrays in map_chunks(explain_tiles, map(chunk, missing), shared=(model,), **bar):
-        with whole_file(pieces / f"{start}.npz") as scratch, open(scratch, "wb") as file:
-            np.savez(file, **arrays)
+    chunks = [(str(start), partial(arguments, start)) for start in starts]
+    bar = {"desc": f"tiles of {tiles.slide.name}"}
     with whole_file(path) as scratch, h5py.File(scratch, "w") as file:
-        for start in starts:
-            with np.load(pieces / f"{start}.npz") as arrays:
-                for name, array in arrays.items():
-                    shape = (len(tiles), *array.shape[1:])
-                    rows = slice(start, start + len(array))
-                    file.require_dataset(name, shape, array.dtype)[rows] = array
+        for arrays in kept_chunks(folder, explain_tiles, chunks, shared=(model,), **bar):
+            append_rows(file, arrays)
         extent = tiles.slide.pixels(tiles.side, tiles.microns_per_pixel)
-        about = {"patch_size": tiles.side, "patch_size_level0": round(extent), "key": key}
+        about = {"patch_size": tiles.side, "patch_size_level0": round(extent), KEY: key}
         about |= {"level0_width": tiles.slide.size[0], "level0_height": tiles.slide.size[1]}
         about |= {"microns_per_pixel": tiles.microns_per_pixel, "name": tiles.slide.name}
         file.attrs.update(about)
-        file["coords"].attrs.update({name: about[name] for name in about if name != "key"})
-    shutil.rmtree(pieces)
+        file["coords"].attrs.update({name: about[name] for name in about if name != KEY})
+    shutil.rmtree(folder)
 
 
 def explain_tiles(

@@ -5,13 +5,14 @@
 
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from utils.cluster import map_chunks
+from utils.chunk_files import append_rows, kept_chunks
 from utils.files import whole_file
 from utils.patches.images import check_rgb
 from utils.patches.lazy import LazyImages
@@ -78,9 +79,9 @@ def load_hdf5(
 def write_hdf5(patches: PatchSet, path: str | Path, *, level: int = 7) -> None:
     """Write patches in the paper's layout, or append them to a file that has it.
 
-    Slide by slide: what is complete is kept beside the file, in a folder, so that a run that was
-    killed goes on; the file itself appears when all slides are complete. Patches whose location the
-    file has already are not added.
+    Chunks that are complete are kept beside the file, in a folder, so that a run that was killed
+    goes on; the file itself appears when all are complete. Patches whose location the file has
+    already are not added.
 
     Parameters
     ----------
@@ -90,83 +91,62 @@ def write_hdf5(patches: PatchSet, path: str | Path, *, level: int = 7) -> None:
     level : int, in the groups' names
     """
     path = Path(path)
-    pieces = path.with_name(f".{path.name}.pieces")
-    keys = pd.DataFrame({"label": patches.labels, "group": patches.groups})
-    keys["source"] = patches.sources
-    written = []
-    for (label, group, source), rows in keys.groupby(["label", "group", "source"]).groups.items():
-        chosen = patches.select(np.asarray(rows))
-        piece = pieces / f"{chosen.sha256[:32]}.h5"
-        if not piece.exists():
-            _write_piece(chosen, piece, f"{source}, {CLASS_NAMES[label]}")
-        written.append((f"{CLASS_NAMES[label]}/level{level}/{_node_name(group, source)}", piece))
+    folder = path.with_name(f".{path.name}.{patches.sha256[:16]}")
+    table = pd.DataFrame({"label": patches.labels, "group": patches.groups})
+    table["source"] = patches.sources
+
+    def arguments(rows: np.ndarray) -> tuple:
+        return (patches.select(rows),)
+
+    nodes, chunks = [], []  # of each chunk
+    for (label, group, source), rows in table.groupby(["label", "group", "source"]).groups.items():
+        name = f"{CLASS_NAMES[label]}/level{level}/{_node_name(group, source)}"
+        attributes = {"group": str(group), "source": str(source)}
+        if patches.source_microns is not None:
+            attributes[MICRONS] = patches.source_microns[rows[0]]
+        for start in range(0, len(rows), _CHUNK):
+            chosen = np.asarray(rows[start : start + _CHUNK])
+            nodes.append((name, attributes))
+            chunks.append((str(len(chunks)), partial(arguments, chosen)))
     with whole_file(path) as scratch:
         if path.exists():
             open_hdf5(path).close()
             shutil.copy(path, scratch)
         with h5py.File(scratch, "a") as file:
             _set_pixel_size(file, patches.microns_per_pixel, path)
-            for node, piece in written:
-                with h5py.File(piece) as content:
-                    _append(file.require_group(node), content, f"{path}, {node}")
-    shutil.rmtree(pieces)
+            kept = kept_chunks(folder, _arrays, chunks, desc=f"patches of {patches.name}")
+            for (name, attributes), arrays in zip(nodes, kept, strict=True):
+                node = file.require_group(name)
+                _append(node, arrays, f"{path}, {name}")
+                node.attrs.update(attributes)
+    shutil.rmtree(folder)
 
 
-def _write_piece(patches: PatchSet, path: Path, name: str) -> None:
-    """Write the patches of one slide and class to a file of their own."""
-    with whole_file(path) as scratch, h5py.File(scratch, "w") as file:
-        images = file.create_dataset(
-            "patches", patches.images.shape, np.uint8, chunks=(1, *patches.images.shape[1:])
-        )
-        starts = range(0, len(patches), _CHUNK)
-        chunks = (
-            (str(start), (patches.select(np.arange(start, min(start + _CHUNK, len(patches)))),))
-            for start in starts
-        )
-        options = {"desc": name, "total": len(starts)}
-        for start, pixels in map_chunks(_pixels, chunks, **options):
-            images[int(start) : int(start) + len(pixels)] = pixels
-        if (patches.positions >= 0).all():
-            file["locations"] = patches.positions
-        for kind in ("masks", "nuclei"):
-            if getattr(patches, kind) is not None:
-                file.create_dataset(kind, data=getattr(patches, kind), compression="gzip")
-        file.attrs.update(group=str(patches.groups[0]), source=str(patches.sources[0]))
-        if patches.source_microns is not None:
-            file.attrs[MICRONS] = patches.source_microns[0]
+def _arrays(patches: PatchSet) -> dict[str, np.ndarray]:
+    """Read what a node keeps of patches."""
+    arrays = {"patches": np.asarray(patches.images)}
+    if (patches.positions >= 0).all():
+        arrays["locations"] = patches.positions
+    optional = {"masks": patches.masks, "nuclei": patches.nuclei}
+    return arrays | {name: array for name, array in optional.items() if array is not None}
 
 
-def _pixels(patches: PatchSet) -> np.ndarray:
-    return np.asarray(patches.images)
-
-
-def _append(node: h5py.Group, piece: h5py.File, name: str) -> None:
-    """Add what a piece has to a node, without patches whose locations the node has."""
-    if len(node) and set(node) != set(piece):
-        raise ValueError(f"{name} has {sorted(node)}, not {sorted(piece)}: write to another file.")
-    rows = np.arange(len(piece["patches"]))
+def _append(node: h5py.Group, arrays: Mapping[str, np.ndarray], name: str) -> None:
+    """Add arrays to a node, without patches whose locations the node has."""
+    if len(node) and set(node) != set(arrays):
+        raise ValueError(f"{name} has {sorted(node)}, not {sorted(arrays)}: write to another file.")
+    new = np.ones(len(arrays["patches"]), bool)
     if "locations" in node:
-        known = set(map(tuple, node["locations"][:].tolist()))
-        places = map(tuple, piece["locations"][:].tolist())
-        rows = np.array([row for row, place in enumerate(places) if place not in known], int)
-    for kind, source in piece.items():
-        shape = source.shape[1:]
-        if kind not in node:
-            chunks = (1, *shape) if len(shape) > 1 else True
-            options = {"maxshape": (None, *shape), "chunks": chunks}
-            node.create_dataset(kind, (0, *shape), source.dtype, **options)
-        target = node[kind]
-        if target.shape[1:] != shape or target.maxshape[0] is not None:
+        places = set(map(tuple, node["locations"][:].tolist()))
+        new = np.array([tuple(place) not in places for place in arrays["locations"].tolist()])
+    for kind in node:
+        known, shape = node[kind], arrays[kind].shape[1:]
+        if known.shape[1:] != shape or known.maxshape[0] is not None:
             raise ValueError(
-                f"{name}: {kind} of shape {target.shape[1:]} cannot be extended by {shape}: write "
+                f"{name}: {kind} of shape {known.shape[1:]} cannot be extended by {shape}: write "
                 "to another file."
             )
-        start = len(target)
-        target.resize(start + len(rows), axis=0)
-        for offset in range(0, len(rows), _CHUNK):
-            chosen = rows[offset : offset + _CHUNK]
-            target[start + offset : start + offset + len(chosen)] = source[chosen]
-    node.attrs.update(piece.attrs)
+    append_rows(node, {kind: array[new] for kind, array in arrays.items()})
 
 
 def _set_pixel_size(file: h5py.File, microns: float | None, path: Path) -> None:
