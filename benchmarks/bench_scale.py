@@ -20,11 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import cv2
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-import tifffile
 
 from utils import assets, cluster
 from utils.cluster import map_chunks
@@ -33,7 +31,7 @@ from utils.networks import choose_backbone, layer_features, load_finetunings
 from utils.networks.model import Model
 from utils.patches import SlidePatches, open_slide
 from utils.patches.images import read_image
-from utils.results import Results
+from utils.results import Results, write_rgb_pyramid
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SIDE, MICRONS = 150, 0.5
@@ -43,13 +41,7 @@ SLIDES, TILES = 400, 20_000  # of Camelyon, with so many tiles of tissue each
 
 def write_slide(folder):
     image = np.tile(read_image(assets.path("hgsc", "hgsc_nest.jpg")), (2, 2, 1))
-    options = {"tile": (256, 256), "compression": "zlib", "photometric": "rgb"}
-    per_cm = 10_000 / MICRONS
-    with tifffile.TiffWriter(folder / "slide.tif") as file:
-        resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
-        file.write(image, subifds=1, **options, **resolution)
-        small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        file.write(small, subfiletype=1, **options)
+    write_rgb_pyramid(folder / "slide.tif", image, MICRONS)
     return open_slide(folder / "slide.tif")
 
 

@@ -1,19 +1,18 @@
 """A tiny backbone, so that most tests take a second, and real networks where they matter."""
 
-import json
 import os
 import runpy
+import shutil
 import sys
 
 import cloudpickle
-import cv2
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-import tifffile
 
+from tests.slide_files import asap, damage_tile, geojson, square, write_slide
 from utils import assets
 from utils.lucid_bridge import import_lucid
 from utils.networks import (
@@ -30,7 +29,6 @@ from utils.patches import PatchSet, load_sample
 from utils.patches.images import read_image
 
 MARGIN, SIZE = 200, 1500  # of glass around a region of tissue, in pixels of level 0
-MICRONS = 0.5
 
 
 def _tiny_application(include_top, weights, input_shape=(None, None, 3), input_tensor=None):
@@ -207,62 +205,6 @@ def call_module(monkeypatch, capsys):
     return call
 
 
-def write_slide(path, image, microns=MICRONS, levels=3):
-    """Write a tiled pyramid as scanners do, with its resolution in pixels per centimetre."""
-    resolution = {}
-    if microns:
-        per_cm = 10_000 / microns
-        resolution = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
-    with tifffile.TiffWriter(path) as file:
-        options = {"tile": (256, 256), "photometric": "rgb", "compression": "zlib"}
-        file.write(image, subifds=levels - 1, **options, **resolution)
-        for level in range(1, levels):
-            size = (image.shape[1] >> level, image.shape[0] >> level)
-            smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-            file.write(smaller, subfiletype=1, **options)
-    return path
-
-
-def asap(path, polygons):
-    """Write polygons by group as ASAP does: one list of groups at the end."""
-    lines = ["<?xml version='1.0'?>", "<ASAP_Annotations><Annotations>"]
-    for number, (group, corners) in enumerate(polygons):
-        lines.append(
-            f'<Annotation Name="A{number}" Type="Polygon" PartOfGroup="{group}"><Coordinates>'
-        )
-        lines += [
-            f'<Coordinate Order="{order}" X="{x}" Y="{y}"/>' for order, (x, y) in enumerate(corners)
-        ]
-        lines.append("</Coordinates></Annotation>")
-    groups = "".join(f'<Group Name="{g}" PartOfGroup="None"/>' for g in {g for g, _ in polygons})
-    lines.append(f"</Annotations><AnnotationGroups>{groups}</AnnotationGroups></ASAP_Annotations>")
-    path.write_text("\n".join(lines))
-    return path
-
-
-def geojson(path, features, collection=True):
-    """Write features, (class, type of object, geometry), as QuPath does."""
-    items = [
-        {
-            "type": "Feature",
-            "geometry": geometry,
-            "properties": {"objectType": kind, "classification": {"name": name}},
-        }
-        for name, kind, geometry in features
-    ]
-    content = {"type": "FeatureCollection", "features": items} if collection else items
-    path.write_text(json.dumps(content))
-    return path
-
-
-def square(left, top, side, hole=None):
-    """Corners of a square, as a GeoJSON polygon, with another as its hole."""
-    x, y = [left, left + side, left + side, left, left], [top, top, top + side, top + side, top]
-    ring = [list(corner) for corner in zip(x, y, strict=True)]
-    rings = [ring] + ([square(*hole)["coordinates"][0]] if hole else [])
-    return {"type": "Polygon", "coordinates": rings}
-
-
 @pytest.fixture(scope="session")
 def regions():
     """The sample's regions, each in a margin of glass."""
@@ -287,6 +229,17 @@ def slides(tmp_path_factory, regions):
     outside = ("Tumor", "annotation", square(0, 0, 100))
     geojson(folder / "patient_002_node_1.geojson", [outside])
     return folder
+
+
+@pytest.fixture
+def damaged(slides, tmp_path):
+    """The first slide, with one tile of its finest level overwritten, and its annotations."""
+    path = tmp_path / "damaged" / "patient_001_node_0.tif"
+    path.parent.mkdir()
+    for name in (path.name, path.with_suffix(".xml").name):
+        shutil.copy(slides / name, path.with_name(name))
+    damage_tile(path, 9)
+    return path
 
 
 @pytest.fixture

@@ -95,6 +95,17 @@ def test_files_are_those_of_trident(mapped, tmp_path, slides):
         np.testing.assert_array_equal(features, file["features"][:][rows])
 
 
+def test_tiles_that_cannot_be_read_are_left_out(mapped, tiny_classifier, damaged, tmp_path):
+    options = {"cut": Cut(size=64, microns_per_pixel=0.5), "overlap": 0.0}
+    whole = mapped(**options)
+    with pytest.warns(UserWarning, match="patches cannot be read, and are left out: .*damaged"):
+        maps = map_slide(tiny_classifier, open_slide(damaged), tmp_path / "other.h5", **options)
+    kept = np.isin(whole.corners @ [1, 10**6], maps.corners @ [1, 10**6])
+    assert 0.8 < kept.mean() < 1
+    np.testing.assert_array_equal(maps.corners, whole.corners[kept])
+    np.testing.assert_allclose(maps.logit, whole.logit[kept], atol=1e-5)
+
+
 def test_evaluation_agrees_with_counts(mapped, slides):
     maps = mapped(overlap=0.0)
     annotations = read_annotations(slides / "patient_001_node_0.xml")

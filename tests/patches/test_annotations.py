@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 import shapely
 
-from tests.conftest import asap, geojson, square
+from tests.slide_files import asap, geojson, square
 from utils.patches.annotations import rasterise, read_annotations, read_polygons
 
 

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import shapely
 
-from tests.conftest import MARGIN, MICRONS, geojson, square, write_slide
+from tests.conftest import MARGIN
+from tests.slide_files import MICRONS, geojson, square, write_slide
 from utils.cluster import ChunksFailed
 from utils.patches import Cut, load_patches, load_slides
 from utils.patches.annotations import Annotations

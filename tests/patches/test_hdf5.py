@@ -74,3 +74,19 @@ def test_masks_and_unknown_places(sample, tmp_path):
     unknown = replace(few, positions=np.full((len(few), 2), -1), masks=None, nuclei=None)
     write_hdf5(unknown, tmp_path / "unknown.h5")
     assert (load_hdf5(tmp_path / "unknown.h5").positions == -1).all()
+
+
+def test_patches_that_cannot_be_read_are_left_out(damaged, tmp_path):
+    """One tile of the slide's finest level is damaged."""
+    patches = load_slides(damaged, size=64, microns_per_pixel=0.5)
+    unread = 0
+    for index in range(len(patches)):
+        try:
+            patches.images[index]
+        except ValueError:
+            unread += 1
+    assert 0 < unread < len(patches) / 4
+    message = f"{unread} of {len(patches)} patches cannot be read.*patient_001_node_0.tif cannot"
+    with pytest.warns(UserWarning, match=message):
+        write_hdf5(patches, tmp_path / "patches.h5")
+    assert len(load_hdf5(tmp_path / "patches.h5")) == len(patches) - unread

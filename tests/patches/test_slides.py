@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import MICRONS, write_slide
+from tests.slide_files import MICRONS, write_slide
 from utils.patches import is_slide, open_slide
 from utils.patches.slides import slide_files
 

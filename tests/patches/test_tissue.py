@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import write_slide
+from tests.slide_files import write_slide
 from utils.patches import TissueOptions, find_tissue, open_slide
 from utils.patches.tissue import out_of_focus, pen_marks
 

@@ -1,12 +1,13 @@
 import json
 
 import numpy as np
+import openslide
 import pytest
 import shapely
 import tifffile
 
-from utils.patches import read_annotations
-from utils.results import write_geojson, write_pyramid
+from utils.patches import open_slide, read_annotations
+from utils.results import figures, write_geojson, write_pyramid, write_rgb_pyramid
 
 
 def test_pyramids_have_the_pixel_size_and_the_names(tmp_path):
@@ -29,6 +30,22 @@ def test_pyramids_have_the_pixel_size_and_the_names(tmp_path):
     before = (tmp_path / "maps.tif").read_bytes()
     write_pyramid(tmp_path / "maps.tif", maps, 8.0)
     assert (tmp_path / "maps.tif").read_bytes() == before
+
+
+def test_colours_are_opened_by_openslide(tmp_path):
+    probability = np.linspace(0, 1, 1200 * 900, dtype=np.float32).reshape(1200, 900)
+    probability[:50] = np.nan
+    pixels = figures.colour_probability(probability)
+    assert (pixels[:50] == 255).all() and pixels[-1, -1].tolist() == [253, 231, 55]  # cividis
+    write_rgb_pyramid(tmp_path / "colours.tif", pixels, 8.0)
+    slide = open_slide(tmp_path / "colours.tif")
+    assert slide.microns_per_pixel == pytest.approx(8.0) and slide.size == (900, 1200)
+    np.testing.assert_array_equal(slide.read(0, 0, 900, 1200, 8.0), pixels)
+    with openslide.OpenSlide(str(tmp_path / "colours.tif")) as file:
+        assert file.level_dimensions == ((900, 1200), (450, 600), (225, 300))
+        small = np.asarray(file.read_region((0, 0), 1, (450, 600)))[..., :3]
+    means = pixels.reshape(600, 2, 450, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(small, means, atol=1)
 
 
 def test_areas_are_annotations_of_qupath(tmp_path):

@@ -26,6 +26,7 @@ from utils.networks import Model, positions
 from utils.patches import Annotations, Cut, Slide, SlidePatches, Tissue, find_tissue
 from utils.patches.cutting import classify, grid
 from utils.patches.images import haematoxylin
+from utils.patches.lazy import UNREADABLE, read_readable, warn_of_unreadable
 from utils.versions import code_sha256
 
 CHUNK = 128  # tiles that are read and explained at once
@@ -166,10 +167,12 @@ def _write(model: Model, tiles: SlidePatches, path: Path, key: str, options: tup
 
     starts = range(0, len(tiles), CHUNK)
     chunks = [(str(start), partial(arguments, start)) for start in starts]
-    bar = {"desc": f"tiles of {tiles.slide.name}"}
+    bar, errors = {"desc": f"tiles of {tiles.slide.name}"}, []
     with whole_file(path) as scratch, h5py.File(scratch, "w") as file:
         for arrays in kept_chunks(folder, explain_tiles, chunks, shared=(model,), **bar):
+            errors += arrays.pop(UNREADABLE).tolist()
             append_rows(file, arrays)
+        warn_of_unreadable(errors, len(tiles))
         extent = tiles.slide.pixels(tiles.side, tiles.microns_per_pixel)
         about = {"patch_size": tiles.side, "patch_size_level0": round(extent), KEY: key}
         about |= {"level0_width": tiles.slide.size[0], "level0_height": tiles.slide.size[1]}
@@ -182,8 +185,11 @@ def _write(model: Model, tiles: SlidePatches, path: Path, key: str, options: tup
 def explain_tiles(
     model: Model, tiles: SlidePatches, layer: str, methods: tuple[str, ...], microns: float
 ) -> dict[str, np.ndarray]:
-    """Compute what a file of maps keeps of n tiles: arrays (n, ...), by name."""
-    images = tiles[:]
+    """Compute what a file of maps keeps of the n tiles that can be read: arrays (n, ...)."""
+    images, readable, errors = read_readable(tiles)
+    kept = {"coords": np.int64(tiles.corners[readable]), UNREADABLE: errors}
+    if not len(images):
+        return kept
     located = positions(model, layer, images.shape[1:3])
     side = _side(tiles.side * tiles.microns_per_pixel, microns)
     rows: list[dict[str, np.ndarray]] = []
@@ -194,7 +200,7 @@ def explain_tiles(
         rows.append({"logit": logit.numpy(), "features": features.numpy(), **small})
     arrays = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     density = np.float32([haematoxylin(image).mean() for image in images])
-    return {"coords": np.int64(tiles.corners), "haematoxylin": density, **arrays}
+    return {**kept, "haematoxylin": density, **arrays}
 
 
 def _side(extent: float, microns: float) -> int:

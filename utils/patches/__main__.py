@@ -4,9 +4,21 @@ import argparse
 from pathlib import Path
 
 from utils import cluster
-from utils.patches import compare_nuclei, find_nuclei, load_patches, load_slides, write_hdf5
+from utils.patches import (
+    PatchSet,
+    compare_nuclei,
+    find_nuclei,
+    find_tissue,
+    load_patches,
+    load_slides,
+    read_annotations,
+    write_hdf5,
+)
 from utils.patches.cutting import NORMAL, Cut
+from utils.patches.slide_table import PATIENT, slide_table
 from utils.patches.tissue import TissueOptions
+from utils.progress import progress_bar
+from utils.results import Results, figures
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -68,9 +80,36 @@ def cut_slides(options: argparse.Namespace) -> None:
         patches = load_slides(options.slides, **given)
         print(patches)
         write_hdf5(patches, options.out)
-        print(f"{options.out}: give it as PATCHES to the notebooks.")
+        folder = options.out.with_suffix("")
+        table = slide_table(options.slides, options.annotations, PATIENT, options.slide_microns)
+        annotated = {row.slide.stem: row.annotations for row in table.itertuples()}
+        _show_slides(patches, annotated, options, Results(folder.parent, folder.name))
+        print(f"{options.out}: give it as PATCHES to the notebooks. {folder} shows the slides.")
     finally:
         cluster.disconnect()
+
+
+def _show_slides(
+    patches: PatchSet, annotated: dict, options: argparse.Namespace, results: Results
+) -> None:
+    """Draw every slide with its tissue, annotations (files by slide) and patches."""
+    slides = {source.slide.name: source for source in patches.images.sources}
+    for name, source in progress_bar(slides.items(), desc="figures", unit="slide"):
+        slide, rows = source.slide, patches.sources == name
+        tissue = find_tissue(slide, TissueOptions(min_sharpness=options.min_sharpness))
+        tumor = annotated[name] and read_annotations(annotated[name]).tumor(options.tumor_names)
+        figure = figures.slide_patches(
+            tissue.overview,
+            tissue.mask,
+            patches.positions[rows],
+            patches.labels[rows],
+            side=slide.pixels(source.side, source.microns_per_pixel),
+            annotated=tumor,
+            step=tissue.step,
+            microns=slide.microns_per_pixel,
+            title=f"{name}: {tissue.pen:.1%} pen, {tissue.blurred:.1%} of tissue out of focus",
+        )
+        results.figure(figure, f"{name}.jpg")
 
 
 def find(options: argparse.Namespace) -> None:

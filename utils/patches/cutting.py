@@ -3,6 +3,7 @@
 Only an overview of a slide is read to choose patches; a patch is read when it is indexed.
 """
 
+import functools
 import json
 import warnings
 from collections.abc import Mapping
@@ -147,6 +148,7 @@ def load_slides(
     PatchSet
         Positions are at level 0. Annotated nuclei become masks.
     """
+    options["tumor_names"] = tuple(options.get("tumor_names", TUMOR))
     cut = Cut(**options)
     table = slide_table(slides, annotations, patient, slide_microns)
     chunks = [(str(row["slide"]), (row, cut)) for row in table.to_dict("records")]
@@ -204,7 +206,7 @@ def _place(row: Mapping[str, object], cut: Cut) -> _PlacedPatches:
     slide = open_slide(row["slide"], microns_per_pixel=row["microns_per_pixel"])
     side = slide.pixels(cut.size, cut.microns_per_pixel)
     if row["coordinates"] is None:
-        corners = grid(slide, find_tissue(slide, cut.tissue), cut)
+        corners = _grid_over_tissue(slide, slide.identity, cut)
     else:
         corners, attributes = read_coordinates(row["coordinates"])
         _check_extent(row["coordinates"], attributes, side)
@@ -214,6 +216,12 @@ def _place(row: Mapping[str, object], cut: Cut) -> _PlacedPatches:
     labels = classify(corners, side, annotations, row["label"], cut)
     known = labels >= 0
     return _PlacedPatches(slide, row["patient"], corners[known], labels[known], annotations)
+
+
+@functools.lru_cache(maxsize=256)
+def _grid_over_tissue(slide: Slide, identity: tuple, cut: Cut) -> np.ndarray:
+    """Compute `grid` once for several draws from the same slide; `identity` is the file's."""
+    return grid(slide, find_tissue(slide, cut.tissue), cut)
 
 
 def _regions(placed: _PlacedPatches, cut: Cut) -> np.ndarray:

@@ -15,7 +15,7 @@ import pandas as pd
 from utils.chunk_files import append_rows, kept_chunks
 from utils.files import whole_file
 from utils.patches.images import check_rgb
-from utils.patches.lazy import LazyImages
+from utils.patches.lazy import UNREADABLE, LazyImages, read_readable, warn_of_unreadable
 from utils.patches.patchset import CLASS_NAMES, UNANNOTATED, PatchSet, draw_indices
 
 MICRONS = "microns_per_pixel"  # attribute of the file: of patches; of a node: of its level 0
@@ -98,7 +98,7 @@ def write_hdf5(patches: PatchSet, path: str | Path, *, level: int = 7) -> None:
     def arguments(rows: np.ndarray) -> tuple:
         return (patches.select(rows),)
 
-    nodes, chunks = [], []  # of each chunk
+    nodes, chunks, errors = [], [], []
     for (label, group, source), rows in table.groupby(["label", "group", "source"]).groups.items():
         name = f"{CLASS_NAMES[label]}/level{level}/{_node_name(group, source)}"
         attributes = {"group": str(group), "source": str(source)}
@@ -117,18 +117,21 @@ def write_hdf5(patches: PatchSet, path: str | Path, *, level: int = 7) -> None:
             kept = kept_chunks(folder, _arrays, chunks, desc=f"patches of {patches.name}")
             for (name, attributes), arrays in zip(nodes, kept, strict=True):
                 node = file.require_group(name)
+                errors += arrays.pop(UNREADABLE).tolist()
                 _append(node, arrays, f"{path}, {name}")
                 node.attrs.update(attributes)
+            warn_of_unreadable(errors, len(patches))
     shutil.rmtree(folder)
 
 
 def _arrays(patches: PatchSet) -> dict[str, np.ndarray]:
-    """Read what a node keeps of patches."""
-    arrays = {"patches": np.asarray(patches.images)}
-    if (patches.positions >= 0).all():
-        arrays["locations"] = patches.positions
+    """Read what a node keeps of patches, of those that can be read."""
+    images, readable, errors = read_readable(patches.images)
     optional = {"masks": patches.masks, "nuclei": patches.nuclei}
-    return arrays | {name: array for name, array in optional.items() if array is not None}
+    if (patches.positions >= 0).all():
+        optional["locations"] = patches.positions
+    arrays = {name: x[readable] for name, x in optional.items() if x is not None}
+    return {"patches": images, UNREADABLE: errors, **arrays}
 
 
 def _append(node: h5py.Group, arrays: Mapping[str, np.ndarray], name: str) -> None:

@@ -2,6 +2,8 @@
 
 import functools
 import hashlib
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,6 +12,8 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from utils.files import file_sha256
+
+UNREADABLE = "unreadable"  # name of what was said of images that cannot be read
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +103,34 @@ def lazy(images: np.ndarray | h5py.Dataset | LazyImages) -> np.ndarray | LazyIma
     if isinstance(images, (np.memmap, h5py.Dataset)):
         return LazyImages((images,), np.arange(len(images)))
     return images
+
+
+def read_readable(images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read images by row, and leave out those that raise ValueError.
+
+    Returns the n images, ``(n, H, W, 3)``, which of all N they are, ``(N,)`` bool, and what was
+    said of the others, as an array of text.
+    """
+    try:
+        return np.asarray(images[:]), np.ones(len(images), bool), np.array([], str)
+    except ValueError:
+        read, readable, errors = [], np.zeros(len(images), bool), []
+        for row in range(len(images)):
+            try:
+                read.append(images[row])
+                readable[row] = True
+            except ValueError as error:
+                errors.append(str(error))
+        return np.array(read, np.uint8).reshape(-1, *images.shape[1:]), readable, np.array(errors)
+
+
+def warn_of_unreadable(errors: Sequence[str], count: int) -> None:
+    """Say how many of `count` images could not be read, and why; raise ValueError if all."""
+    if len(errors):
+        text = f"{len(errors)} of {count} patches cannot be read, and are left out: {errors[0]}"
+        if len(errors) == count:
+            raise ValueError(text)
+        warnings.warn(text, stacklevel=3)
 
 
 def _whereabouts(source) -> tuple:

@@ -4,7 +4,13 @@ from utils.results import figures
 from utils.results.concepts import show_measures, show_r2, show_relevance
 from utils.results.run import Results, Run, start
 from utils.results.saving import save_channels, save_nuclei, save_overlays, show_finetunings
-from utils.results.slides import save_slide, show_slides, write_geojson, write_pyramid
+from utils.results.slides import (
+    save_slide,
+    show_slides,
+    write_geojson,
+    write_pyramid,
+    write_rgb_pyramid,
+)
 
 __all__ = [
     "Results",
@@ -22,4 +28,5 @@ __all__ = [
     "start",
     "write_geojson",
     "write_pyramid",
+    "write_rgb_pyramid",
 ]

@@ -36,8 +36,9 @@ def save_slide(
 ) -> None:
     """Show the maps of a slide, and save figure, TIFF and GeoJSON.
 
-    The figure is a result of the run; ``<slide>.tif``, a pyramid with one channel per map, and
-    ``<slide>_<map>.geojson``, the twentieth of the tissue where it is highest, go to a folder.
+    The figure is a result of the run. To a folder go ``<slide>.tif``, a pyramid with the values of
+    one map per channel; ``<slide>_probability.tif``, a pyramid of colours, which OpenSlide opens;
+    and ``<slide>_<map>.geojson``, the twentieth of the tissue where it is highest.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def save_slide(
     alt = f"slide {slide.name} with its tissue, and maps of {', '.join(by_name)}"
     results.show(figure, f"{slide.name}.jpg", alt, slide=slide.name, network="finetuned")
     write_pyramid(folder / f"{slide.name}.tif", by_name, maps.microns_per_pixel)
+    pixels = figures.colour_probability(by_name["probability"])
+    write_rgb_pyramid(folder / f"{slide.name}_probability.tif", pixels, maps.microns_per_pixel)
     for name, heat in by_name.items():
         regions = highest_regions(heat, maps.step)
         short = name.split(" (")[0].replace(" ", "_")
@@ -150,6 +153,29 @@ def write_pyramid(
             else:
                 options |= {"subifds": 0, "metadata": None, "subfiletype": 1}
             file.write(pixels, resolution=resolution, **options)
+
+
+def write_rgb_pyramid(path: str | Path, pixels: np.ndarray, microns_per_pixel: float) -> None:
+    """Write pixels as a pyramidal, tiled TIFF that OpenSlide opens, as it opens slides.
+
+    OpenSlide reads neither numbers that are not 8 bit nor the sub-images of an OME-TIFF.
+
+    Parameters
+    ----------
+    path : str or Path
+    pixels : array, (H, W, 3), uint8, RGB
+    microns_per_pixel : float
+        Pixel size, kept as resolution.
+    """
+    options = {"tile": (_TILE, _TILE), "compression": "zlib", "photometric": "rgb"}
+    per_cm = 2 * (10_000 / microns_per_pixel,)
+    with whole_file(path) as scratch, tifffile.TiffWriter(scratch) as file:
+        resolution = {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
+        file.write(pixels, metadata=None, **options, **resolution)
+        while max(pixels.shape[:2]) > 2 * _TILE:
+            size = (pixels.shape[1] // 2, pixels.shape[0] // 2)
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+            file.write(pixels, subfiletype=1, metadata=None, **options)
 
 
 def write_geojson(path: str | Path, area: shapely.Geometry, name: str) -> None:

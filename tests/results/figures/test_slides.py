@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import shapely
 
-from utils.results.figures import slide_maps
+from utils.results.figures import slide_maps, slide_patches
 
 
 def test_maps_lie_on_the_slide():
@@ -31,3 +31,19 @@ def test_maps_lie_on_the_slide():
     assert np.ptp(bar.get_xdata()) == pytest.approx(100)
     # Two rings, each black on white, on every panel.
     assert all(len(axes.lines) - (axes is panels[0]) == 4 for axes in panels)
+
+
+def test_patches_lie_on_the_slide():
+    tissue = np.zeros((40, 60), bool)
+    tissue[10:30, 10:50] = True
+    overview, corners = np.full((40, 60, 3), 240, np.uint8), np.array([[0, 0], [50, 70], [100, 0]])
+    figure = slide_patches(
+        overview, tissue, corners, np.array([0, 1, 1]), side=50, step=10, microns=0.5, title="s"
+    )
+    (axes,) = figure.axes
+    normal, tumor = axes.collections[-2:]
+    boxes = [path.get_extents().bounds for path in tumor.get_paths()]
+    assert boxes == [(50, 70, 50, 50), (100, 0, 50, 50)] and len(normal.get_paths()) == 1
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == ["1 normal patches of 25 µm", "2 tumor patches of 25 µm", "tissue"]

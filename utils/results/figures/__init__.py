@@ -35,5 +35,5 @@ from utils.results.figures.heatmaps import (
 from utils.results.figures.interventions import interventions
 from utils.results.figures.nuclei import nuclei_effects, nuclei_patchwork
 from utils.results.figures.replication import replication
-from utils.results.figures.slides import slide_maps
+from utils.results.figures.slides import colour_probability, slide_maps, slide_patches
 from utils.results.figures.style import grey_layers, title_of, use_style
