@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from utils.networks import load_features
+from utils.networks import layer_features, load_features, store_features
 
 
 @pytest.fixture
@@ -63,3 +63,25 @@ def test_files_that_hold_no_features(patches, tmp_path):
     _write(tmp_path / "slide0.h5", np.ones((2, 3)), np.ones((3, 2)))
     with pytest.raises(ValueError, match="2 rows of features, but 3 coordinates"):
         load_features(tmp_path, patches)
+
+
+def test_stored_features_are_those_of_the_network(tiny_model, colored_patches, tmp_path):
+    patches, path = colored_patches, tmp_path / "features.h5"
+    object.__setattr__(tiny_model, "sha256", "test")
+    store_features(tiny_model, patches, path, batch_size=4)
+    expected = layer_features(tiny_model, patches.images, batch_size=4)
+    stored = load_features(path, patches)
+    assert stored.keys() == expected.keys()
+    for layer, x in expected.items():
+        np.testing.assert_array_equal(stored[layer], x)
+    assert load_features(path, patches, layers=["late"]).keys() == {"late"}
+    with pytest.raises(ValueError, match=r"no layers \['none'\]; it has"):
+        load_features(path, patches, layers=["none"])
+    with pytest.raises(ValueError, match="features of other patches"):
+        load_features(path, patches.select(np.arange(9)))
+    before = path.stat().st_mtime_ns
+    store_features(tiny_model, patches, path, batch_size=4)
+    assert path.stat().st_mtime_ns == before
+    store_features(tiny_model, patches, path, layers=["late"])
+    assert load_features(path, patches).keys() == {"late"}
+    assert [file.name for file in tmp_path.iterdir()] == ["features.h5"]

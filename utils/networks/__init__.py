@@ -15,7 +15,7 @@ from utils.networks.cross_fitting import (
     splits,
     unseen_by_any,
 )
-from utils.networks.embeddings import load_features
+from utils.networks.embeddings import load_features, store_features
 from utils.networks.finetuned import (
     finetuned_by_epochs,
     finetuned_model,
@@ -67,6 +67,7 @@ __all__ = [
     "recalibrate",
     "sample_unseen",
     "shuffle_labels",
+    "store_features",
     "splits",
     "unseen_by_any",
 ]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from utils import cluster
 from utils.networks.backbones import BACKBONES, choose_backbone, get_backbone
+from utils.networks.embeddings import store_features
 from utils.networks.finetuned import finetuned_models, load_finetunings
 from utils.networks.finetuning import finetune
 from utils.networks.gate import changes, gate, passed
@@ -34,8 +36,16 @@ def _arguments() -> argparse.Namespace:
     about = "path, or 'finetuned' for the first network of the sample"
     check.add_argument("--checkpoint", default="finetuned", help=about)
     info = commands.add_parser("info", help="say how the networks in a folder were made")
-    for command in (make, check):
-        about = "sample, a folder of class folders, or an HDF5 file"
+    about = "store the features of all layers in a file, which load_features reads"
+    features = commands.add_parser("features", help=about)
+    about = "path, random, pretrained, shuffled or finetuned"
+    features.add_argument("--weights", default="pretrained", help=about)
+    features.add_argument("--layers", nargs="+", help="by default all analysis layers")
+    features.add_argument("--out", type=Path, required=True, help="HDF5 file")
+    about = 'where to compute: "" for here, "local" for one worker per core, or Dask\'s address'
+    features.add_argument("--scheduler", default="", help=about)
+    for command in (make, check, features):
+        about = "sample, slides, a folder of class folders, or an HDF5 file"
         command.add_argument("--patches", default="sample", help=about)
         command.add_argument("--backbone", default="auto", choices=["auto", *BACKBONES])
     for command in (make, info):
@@ -68,6 +78,17 @@ def _gate(arguments: argparse.Namespace) -> None:
     if not only.manifest:
         print("Held-out groups unknown: these may be patches that the network was trained on.")
     sys.exit(not passed(table))
+
+
+def _features(arguments: argparse.Namespace) -> None:
+    cluster.connect(arguments.scheduler)
+    try:
+        model = load_model(arguments.weights, choose_backbone(arguments.backbone))
+        patches = load_patches(arguments.patches)
+        store_features(model, patches, arguments.out, layers=arguments.layers)
+        print(f"{arguments.out}: features of {len(patches)} patches, {model.title}.")
+    finally:
+        cluster.disconnect()
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -110,4 +131,5 @@ def _show_gate(table: pd.DataFrame) -> None:
 
 if __name__ == "__main__":
     parsed = _arguments()
-    {"finetune": _finetune, "gate": _gate, "info": _info}[parsed.command](parsed)
+    run = {"finetune": _finetune, "gate": _gate, "info": _info, "features": _features}
+    run[parsed.command](parsed)

@@ -190,7 +190,7 @@ def layer_features(
     -------
     dict of array, (N, C), float32, by layer
     """
-    return _by_batch(_features, model, images, layers, batch_size=batch_size)
+    return _by_batch(pooled, model, images, layers, batch_size=batch_size)
 
 
 def layer_features_and_gradients(
@@ -227,11 +227,12 @@ def _by_batch(build, model, images, layers, *, batch_size=32):
     starts = range(0, len(images), size)
     shared = (model, build, layers, batch_size)
     bar = {"desc": model.title, "total": len(starts), "disable": len(starts) < 2}
-    chunks = map_chunks(_of_chunk, map(chunk, starts), shared=shared, **bar)
+    chunks = map_chunks(of_chunk, map(chunk, starts), shared=shared, **bar)
     return _concatenate(arrays for _, arrays in chunks)
 
 
-def _of_chunk(model, build, layers, batch_size, images):
+def of_chunk(model, build, layers, batch_size, images):
+    """Concatenate what a function that `build` makes returns of batches of unchecked images."""
     options = {"images": images, "batch_size": batch_size, "check": False}
     return _concatenate(model.map(build, *layers, **options))
 
@@ -240,7 +241,8 @@ def _concatenate(batches):
     return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
 
-def _features(model, *layers):
+def pooled(model, *layers):
+    """Make the function from a preprocessed batch to the mean of each channel, by layer."""
     network = model.submodel(layers)
     return lambda batch: tf.nest.map_structure(_mean, network(batch, training=False))
 
