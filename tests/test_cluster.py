@@ -114,7 +114,7 @@ def test_workers_that_are_killed_change_nothing(workers):
 
 
 def test_a_cluster_at_an_address(monkeypatch):
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as other:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as other:
         cluster.connect(other.scheduler_address)
         results = [value for _, (value, _) in map_chunks(_square, _numbers(3), shared=(1,))]
         cluster.disconnect()

@@ -37,7 +37,7 @@ def connect(scheduler: str = "", *, workers: int | None = None) -> None:
     if scheduler == "local":
         options = {"n_workers": workers or os.cpu_count(), "threads_per_worker": 1}
         with dask.config.set({"distributed.nanny.pre-spawn-environ": _ONE_THREAD}):
-            _connected.append(Client(LocalCluster(**options, dashboard_address=None)))
+            _connected.append(Client(LocalCluster(**options, dashboard_address="127.0.0.1:0")))
     elif scheduler:
         try:
             _connected.append(Client(scheduler, timeout=TIMEOUT))

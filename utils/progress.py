@@ -1,7 +1,9 @@
 """One kind of progress bar, as plain text, which terminals, Jupyter and papermill all show."""
 
+from contextlib import suppress
 from typing import Any
 
+from distributed import get_worker
 from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
@@ -26,8 +28,14 @@ class _Display:
 
 
 def progress_bar(*arguments: Any, **options: Any) -> tqdm:
-    """Make a `tqdm` bar with tqdm's own arguments; loops of under a second show nothing."""
+    """Make a `tqdm` bar with tqdm's own arguments; loops of under a second show nothing.
+
+    Workers show none: who waits for their results has a bar.
+    """
     if getattr(get_ipython(), "kernel", None) is not None:
         # tqdm's widgets stay at 0 % in executed notebooks; each bar has a display of its own.
         options = {"file": _Display(), "ncols": 80, "position": 0, **options}
+    with suppress(ValueError):  # not on a worker
+        get_worker()
+        options["disable"] = True
     return tqdm(*arguments, **{"mininterval": 0.5, "delay": 1, **options})

@@ -21,7 +21,7 @@ def test_recipes():
         recipes.named("lucid", steps=0)
 
 
-def test_stages_go_on_from_each_other(tiny_model):
+def test_stages_go_on_from_each_other(tiny_model, monkeypatch):
     stage = np.full(8, 0.05)
     other = Model(
         keras.models.clone_model(tiny_model.network), tiny_model.backbone, "random", "", ""
@@ -38,6 +38,9 @@ def test_stages_go_on_from_each_other(tiny_model):
     options = {"size": 16, "batch_size": 1}
     singly = recipes.render_channels(models, {"late": [0, 3]}, recipe, **options)
     np.testing.assert_allclose(singly["random"]["late"], rendered["random"]["late"], atol=1e-5)
+    monkeypatch.setattr(recipes, "CHANNELS", 1)
+    chunked = recipes.render_channels(models, {"late": [0, 3]}, recipe, size=16)
+    np.testing.assert_allclose(chunked["random"]["late"], rendered["random"]["late"], atol=1e-5)
     options["last_relus"] = "linear"
     linear = recipes.render_channels(models, {"late": [0, 3]}, recipe, **options)
     assert not np.allclose(linear["random"]["late"], rendered["random"]["late"], atol=1e-2)

@@ -45,6 +45,29 @@ def test_damaged_steps_are_computed_again_and_unused_ones_removed(tmp_path, capl
     assert not path.exists()
 
 
+def _scaled(factor, values):
+    return factor * np.asarray(values)
+
+
+def test_chunks_are_steps(tmp_path):
+    def call(numbers, factor=2, **options):
+        steps = Steps(tmp_path, **options)
+        results = dict(
+            steps.map_chunks(_scaled, ((str(n), ([n],)) for n in numbers), shared=[factor])
+        )
+        assert [*results] == [str(n) for n in numbers]
+        assert [r.tolist() for r in results.values()] == [[factor * n] for n in numbers]
+        return steps.made, steps.taken
+
+    assert call([1, 2]) == (2, 0)
+    assert call([3, 2, 1]) == (1, 2)
+    assert call([1, 2], factor=5) == (2, 0)
+    assert call([1, 2], force=True) == (2, 0)
+    for path in tmp_path.rglob("output.pkl"):
+        path.write_bytes(b"no pickle")
+    call([1, 2])
+
+
 @pytest.mark.parametrize(
     "one, other",
     [

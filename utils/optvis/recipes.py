@@ -1,16 +1,19 @@
 """Named optimisation schedules, and the channels of several networks rendered by them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
+from utils.cluster import map_chunks
 from utils.networks import Model
 from utils.optvis import objectives, transform
 from utils.optvis.param import Image, image, perlin
 from utils.optvis.render import BATCH_SIZE, Ascent
 from utils.progress import progress_bar
+
+CHANNELS = 4 * BATCH_SIZE  # of a layer, in a chunk: a graph is traced for each
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def render_channels(
     batch_size: int = BATCH_SIZE,
     last_relus: str = "redirected",
     dtype: str = "float32",
+    over: Callable[..., Iterable[tuple[str, dict]]] = map_chunks,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Render the same channels of several networks, from the same start.
 
@@ -93,33 +97,61 @@ def render_channels(
     last_relus, dtype : str
         Treatment of the last ReLUs (``redirected``, ``linear`` or ``kept``), and precision of the
         network (``float32`` or ``bfloat16``), as of `preparation.prepare_network`.
+    over : callable
+        How chunks of a layer's channels are computed: `map_chunks`, here or by workers, or
+        `Run.map_chunks`, which keeps them.
 
     Returns
     -------
     dict of str to dict of str to array, (N, size, size, 3), float32 in [0, 1]
         By network and layer, in the order of the layer's channels.
     """
-    move = transform.compose(transform.standard())
     options = {"batch_size": batch_size, "last_relus": last_relus, "dtype": dtype}
+    chunks = [
+        (f"{layer} {start}", (layer, tuple(numbers[start : start + CHANNELS]), seed + start))
+        for layer, numbers in channels.items()
+        for start in range(0, len(numbers), CHANNELS)
+    ]
+    rendered = {name: {layer: [] for layer in channels} for name in models}
+    bar = {"desc": "channels", "total": len(chunks), "disable": len(chunks) < 2}
+    shared = (models, recipe, size, options)
+    for name, images in over(render_chunk, chunks, shared=shared, **bar):
+        for network, its_images in images.items():
+            rendered[network][name.rsplit(" ", 1)[0]].append(its_images)
+    return {
+        name: {layer: np.concatenate(images) for layer, images in layers.items()}
+        for name, layers in rendered.items()
+    }
+
+
+def render_chunk(
+    models: Mapping[str, Model],
+    recipe: Recipe,
+    size: int,
+    options: Mapping[str, str | int],
+    layer: str,
+    numbers: Sequence[int],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Render channels of one layer; networks of one architecture share its graph."""
+    move = transform.compose(transform.standard())
     # With an epsilon below the gradients of random networks.
     moments = {"beta_1": recipe.beta_1, "beta_2": recipe.beta_2, "epsilon": 1e-12}
+    values = [objectives.channel(layer, number) for number in numbers]
     variations = [weight * objectives.total_variation() for weight in recipe.total_variation]
-    rendered = {name: {} for name in models}
-    batches = sum(-(-len(numbers) // batch_size) for numbers in channels.values())
+    targets = [[value - term for value in values] for term in variations] or [values]
+    ascent, rendered = None, {}
+    batches = -(-len(numbers) // options["batch_size"])
     total = batches * len(models) * sum(map(len, recipe.rates))
-    with progress_bar(total=total, unit="step") as bar:
-        for layer, numbers in channels.items():
-            ascent = None
-            values = [objectives.channel(layer, number) for number in numbers]
-            targets = [[value - term for value in values] for term in variations] or [values]
-            for name, model in models.items():
-                bar.set_description(f"{layer}, {name}")
-                images = recipe.start(len(numbers), size=size, seed=seed)
-                if ascent is None or not ascent.load(model):
-                    adam = keras.optimizers.Adam(**moments)
-                    ascent = Ascent(model, targets[0], images, move, adam, **options)
-                for rates, target in zip(recipe.rates, targets, strict=True):
-                    schedule = {"seed": seed, "rates": rates, "tick": bar.update}
-                    ascent.run(target, images, [len(rates)], **schedule)
-                rendered[name][layer] = images().numpy()
+    with progress_bar(total=total, unit="step", leave=False) as bar:
+        for name, model in models.items():
+            bar.set_description(f"{layer}, {name}")
+            images = recipe.start(len(numbers), size=size, seed=seed)
+            if ascent is None or not ascent.load(model):
+                adam = keras.optimizers.Adam(**moments)
+                ascent = Ascent(model, targets[0], images, move, adam, **options)
+            for rates, target in zip(recipe.rates, targets, strict=True):
+                schedule = {"seed": seed, "rates": rates, "tick": bar.update}
+                ascent.run(target, images, [len(rates)], **schedule)
+            rendered[name] = images().numpy()
     return rendered

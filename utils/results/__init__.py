@@ -1,6 +1,7 @@
 """What is kept: figures, runs and their records, executed notebooks, pages, verification."""
 
 from utils.results import figures
+from utils.results.all_channels import render_all_channels
 from utils.results.concepts import show_measures, show_r2, show_relevance
 from utils.results.run import Results, Run, start
 from utils.results.saving import save_channels, save_nuclei, save_overlays, show_finetunings
@@ -16,6 +17,7 @@ __all__ = [
     "Results",
     "Run",
     "figures",
+    "render_all_channels",
     "save_channels",
     "save_nuclei",
     "save_overlays",

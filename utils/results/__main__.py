@@ -1,9 +1,11 @@
-"""Execute the notebooks, write the pages and verify the results: ``python -m utils.results``."""
+"""Execute the notebooks, write pages, verify results, render all channels of a network."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from utils import cluster
+from utils.results.all_channels import render_all_channels
 from utils.results.execution import NOTEBOOKS, execute_all
 from utils.results.pages import write
 from utils.results.record import problems, records
@@ -20,13 +22,17 @@ def main() -> None:
     execute.add_argument("--replication", default="", help="second set of patches for the RCVs")
     execute.add_argument("--force", action="store_true", help="recompute, ignoring kept steps")
     execute.add_argument("notebooks", nargs="*", default=NOTEBOOKS, metavar="notebook")
-    commands.add_parser("pages", help="write the pages over the results")
-    commands.add_parser("verify", help="compare every file with its recorded hash")
-    for command in commands.choices.values():
+    pages = commands.add_parser("pages", help="write the pages over the results")
+    verify = commands.add_parser("verify", help="compare every file with its recorded hash")
+    _add_channel_options(commands)
+    for command in (execute, pages, verify):
         command.add_argument("--results", type=Path, default=Path("interpretability_results"))
     arguments = parser.parse_args()
-    root = arguments.results
     try:
+        if arguments.command == "channels":
+            _render_channels(arguments)
+            return
+        root = arguments.results
         if arguments.command == "execute":
             options = {"finetunings": arguments.finetunings, "force": arguments.force}
             options["replication"] = arguments.replication
@@ -42,6 +48,45 @@ def main() -> None:
             sys.exit(bool(lines))
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
+
+
+def _add_channel_options(commands: argparse._SubParsersAction) -> None:
+    about = "render every channel of every layer into one folder with pages; may take hours"
+    channels = commands.add_parser("channels", help=about)
+    add = channels.add_argument
+    add(
+        "--out", type=Path, required=True, help="folder of this job, which goes on if it was killed"
+    )
+    add("--backbone", default="auto", help="auto, inceptionv3, densenet121 or resnet50")
+    about = "pretrained, finetuned, random, shuffled or paths of checkpoints"
+    add("--weights", nargs="+", default=["pretrained"], help=about)
+    add("--patches", default="sample", help="patches whose activations the images have to beat")
+    add("--layers", nargs="+", help="by default all analysis layers")
+    add("--recipe", default="fast", help="fast, lucid or paper")
+    add("--steps", type=int, default=64, help="of the recipes fast and lucid")
+    add("--size", type=int, default=128, help="of the images, in pixels")
+    add("--seed", type=int, default=0)
+    about = 'where to compute: "" for here, "local" for one worker per core, or Dask\'s address'
+    add("--scheduler", default="", help=about)
+
+
+def _render_channels(arguments: argparse.Namespace) -> None:
+    # Only here, since the pages need no TensorFlow.
+    from utils.networks import choose_backbone, load_model
+    from utils.patches import load_patches
+
+    cluster.connect(arguments.scheduler)
+    try:
+        backbone = choose_backbone(arguments.backbone)
+        models = {Path(w).stem: load_model(w, backbone) for w in arguments.weights}
+        patches = load_patches(arguments.patches, per_class=250, seed=arguments.seed)
+        names = ("layers", "recipe", "steps", "size", "seed")
+        options = {name: getattr(arguments, name) for name in names}
+        table = render_all_channels(models, patches.images[:], arguments.out, **options)
+        beating = (table["image"] > table["patches_max"]).sum()
+        print(f"{arguments.out / 'index.html'}: {len(table)} images, {beating} beat every patch.")
+    finally:
+        cluster.disconnect()
 
 
 if __name__ == "__main__":

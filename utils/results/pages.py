@@ -123,11 +123,9 @@ def _markdown(text: Any) -> str:
     return re.sub(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#+-](?= )|(?<=^\d)\.(?= ))", r"\\\1", text)
 
 
-def build(root: str | Path) -> dict[Path, str]:
-    """Make ``index.html``, ``README.md`` and the ``README.md`` of every experiment, as text."""
-    root = Path(root)
-    experiments = _find_experiments(root)
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Make the environment of the templates."""
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=lambda name: name.endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
@@ -135,8 +133,16 @@ def build(root: str | Path) -> dict[Path, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"md": _markdown, "url": quote, "json": json.dumps}
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
+    templates.filters |= {"md": _markdown, "url": quote, "json": json.dumps}
+    templates.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
+    return templates
+
+
+def build(root: str | Path) -> dict[Path, str]:
+    """Make ``index.html``, ``README.md`` and the ``README.md`` of every experiment, as text."""
+    root = Path(root)
+    experiments = _find_experiments(root)
+    templates = environment()
     titles = {kind.key: kind.title for kind in _KINDS}
     sections: dict[str, list[Experiment]] = {}  # the folders of one kind and backbone, of one run
     for experiment in experiments:
@@ -147,11 +153,11 @@ def build(root: str | Path) -> dict[Path, str]:
         {"id": key, "cards": _cards([card for member in members for card in member.cards])}
         for key, members in sections.items()
     ]
-    environment.globals |= {"claims": _TEXTS["claims"], "experiments": experiments}
-    environment.globals |= {"sections": sections, "data": {"titles": titles, "sections": data}}
+    templates.globals |= {"claims": _TEXTS["claims"], "experiments": experiments}
+    templates.globals |= {"sections": sections, "data": {"titles": titles, "sections": data}}
 
     def page(template: str, **variables: Any) -> str:
-        return environment.get_template(template).render(**variables)
+        return templates.get_template(template).render(**variables)
 
     pages = {root / "index.html": page("index.html.j2")}
     pages[root / "README.md"] = page("results.md.j2")

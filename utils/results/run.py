@@ -168,7 +168,7 @@ class Run:
             remove_abandoned(work)
             self._staged = Path(tempfile.mkdtemp(prefix=scratch_prefix(), dir=work))
             self._steps = Steps(work / "steps", force=force)
-        self.once = self._steps.once
+        self.once, self.map_chunks = self._steps.once, self._steps.map_chunks
 
     def results(self, *experiment: str) -> Results:
         """Return the results of an experiment, by its subfolders."""

@@ -1,9 +1,9 @@
 """Kept steps of a run: calls whose results an interrupted or repeated run takes from disk."""
 
-import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from utils.cluster import map_chunks
 from utils.versions import code_sha256, versions
 
 _PLAIN = (bool, int, float, str, bytes, NoneType, np.generic, PathLike)
@@ -31,7 +32,7 @@ class Steps:
         self._call = memory.cache(
             _call, ignore=["call"], cache_validation_callback=lambda metadata: not force
         )
-        self.made = self.taken = 0
+        self._force, self.made, self.taken = force, 0, 0
 
     def once(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
         """Call a function that depends on its arguments only, or return what it returned before."""
@@ -45,6 +46,37 @@ class Steps:
         result = self._call(getattr(function, "__name__", ""), key, call)
         self.taken += self.made == made
         return result
+
+    def map_chunks(
+        self,
+        function: Callable,
+        chunks: Iterable[tuple[str, tuple]],
+        *,
+        shared: Sequence = (),
+        **bar: Any,
+    ) -> Iterator[tuple[str, Any]]:
+        """As `cluster.map_chunks`, but each chunk is a step, whose result may be kept."""
+        chunks, label, computed = dict(chunks), function.__name__, {}
+        about = (function, tuple(shared), code_sha256(), versions())
+        keys = {name: identity((about, arguments)) for name, arguments in chunks.items()}
+        missing = [
+            (name, arguments)
+            for name, arguments in chunks.items()
+            if self._force or not self._call.check_call_in_cache(label, keys[name], None)
+        ]
+        for name, result in map_chunks(function, missing, shared=shared, **bar):
+            computed[name] = self._call(label, keys[name], partial(_given, result))
+        self.made += len(computed)
+        self.taken += len(chunks) - len(computed)
+        for name, arguments in chunks.items():
+            if name in computed:
+                yield name, computed[name]
+            else:  # computed again if what was kept is damaged
+                yield name, self._call(label, keys[name], partial(function, *shared, *arguments))
+
+
+def _given(result: Any) -> Any:
+    return result
 
 
 def _call(name: str, key: str, call: Callable) -> Any:
@@ -78,7 +110,7 @@ def _items(value: Any) -> Iterable:
             return content
         case object(__dataclass_fields__=fields):
             return [(name, getattr(value, name)) for name in fields]
-        case functools.partial():
+        case partial():
             return value.func, value.args, value.keywords
         case MethodType():
             return value.__func__, value.__self__
