@@ -93,6 +93,19 @@ def test_a_network_goes_to_each_worker_once(workers, tiny_model, images, call_by
     assert set(workers.run(lambda: len(cluster._received)).values()) == {0}  # at the end
 
 
+def test_equal_objects_are_loaded_once_for_several_calls(workers, tiny_model, call_by_value):
+    """Loading a network and compiling its functions takes seconds."""
+
+    def loaded(model):
+        time.sleep(0.05)
+        return os.getpid(), id(model)
+
+    chunks = [(str(n), ()) for n in range(8)]
+    calls = [{r for _, r in map_chunks(loaded, chunks, shared=(tiny_model,))} for _ in range(2)]
+    assert calls[0] == calls[1] and len(calls[0]) == 2
+    assert pickle.dumps(tiny_model) == pickle.dumps(tiny_model)
+
+
 def test_models_are_pickled_without_what_is_compiled(tiny_classifier, images):
     probability = tiny_classifier.predict(images)
     again = pickle.loads(pickle.dumps(tiny_classifier))

@@ -93,18 +93,18 @@ def _submitting(function: Callable, shared: Sequence) -> Iterator[tuple[Callable
     if not _connected:
         yield (lambda name, arguments: partial(function, *shared, *arguments)), lambda: 1
         return
-    client, key = _connected[-1], uuid4().hex
-    client.register_plugin(_Shared(key, cloudpickle.dumps((function, *shared))))
+    client, call = _connected[-1], uuid4().hex
+    client.register_plugin(plugin := _Shared(cloudpickle.dumps((function, *shared))))
 
     def submit(name: str, arguments: tuple) -> Callable:
-        options = {"key": f"{key}-{name}", "retries": RETRIES}
-        return partial(_result, client, client.submit(_call, key, arguments, **options))
+        options = {"key": f"{call}-{name}", "retries": RETRIES}
+        return partial(_result, client, client.submit(_call, plugin.name, arguments, **options))
 
     try:
         yield submit, lambda: AHEAD * max(1, sum(client.nthreads().values()))
     finally:
         with suppress(Exception):  # the connection is gone
-            client.unregister_worker_plugin(key)
+            client.unregister_worker_plugin(plugin.name)
 
 
 def _result(client: Client, future: Future) -> Any:
@@ -118,10 +118,10 @@ def _result(client: Client, future: Future) -> Any:
 
 
 class _Shared(WorkerPlugin):
-    """Brings pickled objects to every worker, also to those that start later."""
+    """Brings pickled objects to every worker, which knows equal ones of later calls by name."""
 
-    def __init__(self, key: str, content: bytes):
-        self.name, self.content = key, content
+    def __init__(self, content: bytes):
+        self.name, self.content = dask.base.tokenize(content), content
 
     def setup(self, worker) -> None:
         _received[self.name] = self.content

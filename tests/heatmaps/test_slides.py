@@ -49,6 +49,7 @@ def test_overlapping_tiles_are_averaged(mapped):
 
 
 def test_a_run_goes_on_and_a_finished_one_is_read(mapped, monkeypatch, tmp_path):
+    monkeypatch.setattr("utils.heatmaps.slides.CHUNK", 128)
     whole, calls = mapped(), []
 
     def stopping(*arguments):

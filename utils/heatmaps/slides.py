@@ -29,7 +29,7 @@ from utils.patches.images import haematoxylin
 from utils.patches.lazy import UNREADABLE, read_readable, warn_of_unreadable
 from utils.versions import code_sha256
 
-CHUNK = 128  # tiles that are read and explained at once
+CHUNK = 256  # tiles that are read and explained at once
 TOP = 50  # tiles that a slide's summary looks at
 _OF_TILE = ("coords", "logit", "haematoxylin")  # beside features and maps
 _ROWS = 4096  # of features that are in memory at once

@@ -61,8 +61,20 @@ class Model:
         return sound[-1] if sound and default in self.unsound_layers else default
 
     def __getstate__(self) -> dict:
-        """Pickle neither what is compiled nor symbolic tensors."""
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "_compiled": {}}
+        """Pickle neither what is compiled nor symbolic tensors, and equal networks alike.
+
+        Keras' own files of a network have the time in them.
+        """
+        state = {f.name: getattr(self, f.name) for f in fields(self)}
+        network = type(self.network), self.network.get_config(), self.network.get_weights()
+        return {**state, "network": network, "_compiled": {}}
+
+    def __setstate__(self, state: dict) -> None:
+        """Build the network again."""
+        kind, config, weights = state["network"]
+        network = kind.from_config(config)
+        network.set_weights(weights)
+        self.__dict__.update({**state, "network": network})
 
     def copy(self) -> "Model":
         """Return a model whose weights can be changed without changing this one's."""
