@@ -206,7 +206,7 @@ def where_the_time_goes(model, layer, channels):
     numbers = channels[:32]
     image = param.image(SIZE, batch=len(numbers))
     move = transform.compose(transform.standard())
-    uniform = tf.constant(transform.draw(move, range(len(numbers)), 1))
+    uniform = tf.constant(move.draw(range(len(numbers)), 1)[0])
     network = prepare_network(model, [layer])
     pixels = image()
     optimizer = keras.optimizers.Adam()
@@ -226,7 +226,7 @@ def where_the_time_goes(model, layer, channels):
 
     parts = {
         "parameterisation": lambda: gradient(image, image.variables),
-        "transforms": lambda: gradient(lambda: transform.apply(pixels, move, uniform), pixels),
+        "transforms": lambda: gradient(lambda: move.apply(pixels, uniform), pixels),
         "network": lambda: gradient(through_network, pixels),
         "optimizer": lambda: optimizer.apply(image.variables, image.variables),
     }
@@ -270,7 +270,7 @@ def evaluate(model, layer, numbers, images, draws=32):
     total = np.zeros(len(numbers))
     seeds = range(1_000_000, 1_000_000 + len(numbers))  # none that an ascent has used
     for draw in range(draws):
-        moved = transform.apply(tf.constant(images), move, transform.draw(move, seeds, draw))
+        moved = move.apply(tf.constant(images), move.draw(seeds, draw)[0])
         activations = network(model.preprocess(255 * moved), training=False)[layer].numpy()
         total += [activations[i, ..., number].mean() for i, number in enumerate(numbers)]
     return total / draws

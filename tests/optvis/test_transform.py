@@ -24,8 +24,8 @@ from utils.optvis import transform
 def test_transforms_against_opencv(move):
     generator = np.random.default_rng(0)
     image = cv2.GaussianBlur(generator.random((40, 36, 3)).astype(np.float32), (0, 0), 2)
-    matrices = transform.draw(move, [3], 1)
-    moved = transform.apply(tf.constant(image[None]), move, matrices).numpy()[0]
+    matrices = move.draw([3], 1)[0]
+    moved = move.apply(tf.constant(image[None]), matrices).numpy()[0]
     height, width = move.resize((40, 36))
     assert moved.shape == (height, width, 3)
     to_centre = np.array([[1, 0, (1 - width) / 2], [0, 1, (1 - height) / 2], [0, 0, 1]])
@@ -41,23 +41,23 @@ def test_jitter_and_pad_are_crops():
     image = np.random.default_rng(0).random((1, 12, 10, 3)).astype(np.float32)
     for seed in range(5):
         move = transform.compose([transform.pad(3), transform.jitter(5)])
-        matrices = transform.draw(move, [seed], 1)
+        matrices = move.draw([seed], 1)[0]
         right, down = np.int64(matrices[0, :2, 2] + 2.5)
         padded = np.pad(image, [(0, 0), (3, 3), (3, 3), (0, 0)], constant_values=0.5)
         expected = padded[:, down : down + 13, right : right + 11]
-        moved = transform.apply(tf.constant(image), move, tf.constant(matrices))
+        moved = move.apply(tf.constant(image), tf.constant(matrices))
         np.testing.assert_allclose(moved, expected, atol=1e-5)
 
 
 def test_transforms_draw_for_each_image_and_step():
     move = transform.compose(transform.standard())
     assert move.resize((128, 90)) == (128, 90)
-    first, other = transform.draw(move, [0, 1], 1)
-    np.testing.assert_array_equal(transform.draw(move, [0], 1)[0], first)
-    for another in (other, transform.draw(move, [0], 2)[0]):
+    first, other = move.draw([0, 1], 1)[0]
+    np.testing.assert_array_equal(move.draw([0], 1)[0][0], first)
+    for another in (other, move.draw([0], 2)[0][0]):
         assert (first[:2] != another[:2]).all()
     jitter = transform.jitter(8)
-    shifts = transform.draw(jitter, range(500), 1)
+    shifts = jitter.draw(range(500), 1)[0]
     assert set(np.unique(shifts[:, :2, 2])) == set(range(-4, 5))
 
 
@@ -67,13 +67,11 @@ def test_gradient_through_transforms_against_finite_differences(scale):
     smooth = lambda: cv2.GaussianBlur(generator.normal(size=(32, 32, 3)), (0, 0), 2)  # noqa: E731
     image, way, weights = (tf.constant(smooth()[None], tf.float32) for _ in range(3))
     move = transform.compose([transform.random_scale([scale]), transform.random_rotate([9.0])])
-    matrices = transform.draw(move, [0], 0)
+    matrices = move.draw([0], 0)[0]
     with tf.GradientTape() as tape:
         tape.watch(image)
-        value = tf.reduce_sum(weights * transform.apply(image, move, matrices))
+        value = tf.reduce_sum(weights * move.apply(image, matrices))
     slope = tf.reduce_sum(way * tape.gradient(value, image)).numpy()
-    ends = [
-        tf.reduce_sum(weights * transform.apply(image + e * way, move, matrices)) for e in (1, -1)
-    ]
+    ends = [tf.reduce_sum(weights * move.apply(image + e * way, matrices)) for e in (1, -1)]
     # The operation's own gradient is a resampling, hence equal up to interpolation only.
     np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2, rtol=0.05)

@@ -1,10 +1,29 @@
 """Feature visualisation in native Keras, one idea per module, as in Lucid (Olah et al. 2017)."""
 
-from utils.optvis import choice, complexity, objectives, param, recipes, render, survival, transform
+from utils.optvis import (
+    accentuation,
+    belief,
+    choice,
+    complexity,
+    crops,
+    exemplars,
+    maco,
+    objectives,
+    param,
+    recipes,
+    render,
+    survival,
+    transform,
+)
 
 __all__ = [
+    "accentuation",
+    "belief",
     "choice",
     "complexity",
+    "crops",
+    "exemplars",
+    "maco",
     "objectives",
     "param",
     "recipes",

@@ -215,12 +215,20 @@ def select(table: Sequence[dict], images: Sequence[int]) -> list[dict]:
     return selected
 
 
-def evaluate(kinds: tuple, table: Sequence[dict], activations: dict, count: int) -> tf.Tensor:
-    """Evaluate the tabulated objectives of `count` images from activations by layer, ``(N,)``."""
+def evaluate(
+    kinds: tuple, table: Sequence[dict], activations: dict, count: int, crops: int = 1
+) -> tf.Tensor:
+    """Evaluate the tabulated objectives of `count` images from activations by layer, ``(N,)``.
+
+    Of several crops per image, ``(N * crops, h, w, C)``, an objective is the mean.
+    """
     total = tf.zeros(count)
     for (measure, layer, _), rows in zip(kinds, table, strict=True):
-        params = dict(rows)
-        images, weights = params.pop("image"), params.pop("weight")
-        measured = measure(tf.gather(tf.cast(activations[layer], tf.float32), images), **params)
+        params = {name: tf.repeat(values, crops, axis=0) for name, values in rows.items()}
+        images, weights = params.pop("image"), params.pop("weight") / crops
+        places = crops * images + tf.tile(tf.range(crops), tf.shape(rows["image"]))
+        if layer == INPUT:  # of which there is one per image
+            places = images
+        measured = measure(tf.gather(tf.cast(activations[layer], tf.float32), places), **params)
         total += tf.math.unsorted_segment_sum(weights * measured, images, count)
     return total

@@ -18,7 +18,7 @@ COLOR_MATRIX = _COLOR_SQRT / np.linalg.norm(_COLOR_SQRT, axis=0).max()
 class Image:
     """Trainable images, ``(N, H, W, 3)`` float32 in [0, 1]."""
 
-    variables: list[tf.Variable]  # the images', and a second one if they share a part
+    variables: list[tf.Variable]  # with one row per image, or one row that they share
     render: Callable[[list[tf.Tensor]], tf.Tensor]  # from the variables' values to the images
     size: tuple[int, int]  # height and width in pixels
     batch: int  # number of images
@@ -26,7 +26,7 @@ class Image:
     @property
     def shared(self) -> bool:
         """Whether the images have a part in common, which couples them."""
-        return len(self.variables) > 1
+        return self.batch > 1 and any(v.shape[0] == 1 for v in self.variables)
 
     def __call__(self) -> tf.Tensor:
         """Return the images as they are now."""
@@ -76,9 +76,7 @@ def image(
         generators = [np.random.default_rng(seed + i) for i in range(batch)]
         start = np.stack([generator.normal(0, sd, shape) for generator in generators])
     else:
-        colors = _logits(init, (batch, height, width, 3))
-        colors = colors @ np.linalg.inv(COLOR_MATRIX).T if decorrelate else colors
-        start = np.moveaxis(colors, -1, 1).astype(np.float32)
+        start = decorrelated_logits(init, (batch, height, width, 3), decorrelate=decorrelate)
         if fft:
             spectrum = np.fft.rfft2(4 * start) / scale
             start = np.stack([spectrum.real, spectrum.imag], axis=1)
@@ -99,17 +97,25 @@ def image(
     return Image(variables, render, (height, width), batch)
 
 
-def _logits(pictures: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Log-odds of pictures' values in [0, 1], which the sigmoid maps back to them."""
+def decorrelated_logits(
+    pictures: np.ndarray, shape: tuple[int, ...] | None = None, *, decorrelate: bool = True
+) -> np.ndarray:
+    """Planes, ``(N, 3, H, W)``, from which colours and the sigmoid make these pictures.
+
+    `shape` is what is expected of the pictures, which may lack the first axis; by default theirs.
+    """
     pictures = np.asarray(pictures)
+    shape = shape or pictures.shape
     values = pictures / np.float32(255 if pictures.dtype == np.uint8 else 1)
-    if pictures.shape not in (shape, shape[1:]) or values.min() < 0 or values.max() > 1:
+    if pictures.shape not in (shape, shape[1:]) or not 0 <= values.min() <= values.max() <= 1:
         raise ValueError(
             f"init has the shape {pictures.shape} and values from {pictures.min():g} to "
             f"{pictures.max():g}; expected {shape[1:]} or {shape}, uint8 or floats in [0, 1]."
         )
     inside = np.clip(np.broadcast_to(values, shape), 1 / 512, 511 / 512)  # 0 and 1 are at infinity
-    return np.log(inside / (1 - inside))
+    colors = np.log(inside / (1 - inside))
+    colors = colors @ np.linalg.inv(COLOR_MATRIX).T if decorrelate else colors
+    return np.moveaxis(colors, -1, 1).astype(np.float32)
 
 
 def perlin(size: int, batch: int = 1, *, seed: int = 0) -> np.ndarray:

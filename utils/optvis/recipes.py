@@ -9,6 +9,8 @@ import numpy as np
 from utils.cluster import map_chunks
 from utils.networks import Model
 from utils.optvis import objectives, transform
+from utils.optvis.crops import Crops
+from utils.optvis.maco import imagenet_spectrum, phase_image
 from utils.optvis.param import Image, image, perlin
 from utils.optvis.render import BATCH_SIZE, Ascent
 from utils.progress import progress_bar
@@ -25,11 +27,34 @@ class Recipe:
     beta_1: float = 0.9  # decay rates of Adam's moments
     beta_2: float = 0.999
     from_perlin: bool = False  # whether to start from Perlin noise, not from Fourier noise
+    spectrum: np.ndarray | None = None  # magnitudes that are kept, so that only phases change
+    crops: Crops | None = None  # what the network sees, by default the moved image
+    nesterov: bool = False  # whether Adam takes Nesterov's steps
 
     def start(self, count: int, *, size: int, seed: int = 0) -> Image:
         """Make the images from which an ascent starts; image i has the seed ``seed + i``."""
+        if self.spectrum is not None:
+            return phase_image(size, count, spectrum=self.spectrum, seed=seed)
         init = perlin(size, count, seed=seed) if self.from_perlin else None
         return image(size, batch=count, init=init, seed=seed)
+
+    def move(self) -> transform.Transform | Crops:
+        """Make what the network sees of an image."""
+        return self.crops or transform.compose(transform.standard())
+
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """Make an optimiser, with an epsilon below the gradients of random networks."""
+        moments = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": 1e-12}
+        return (keras.optimizers.Nadam if self.nesterov else keras.optimizers.Adam)(**moments)
+
+
+def maco(
+    spectrum: np.ndarray | None = None, *, steps: int = 256, crops: Crops | None = None
+) -> Recipe:
+    """Return the recipe of Fel et al. (2023): crops, and a given spectrum, else ImageNet's."""
+    spectrum = imagenet_spectrum() if spectrum is None else spectrum
+    rates = (np.full(steps, 1.0),)
+    return Recipe(rates, spectrum=spectrum, crops=crops or Crops(), nesterov=True)
 
 
 def fast(steps: int = 128) -> Recipe:
@@ -49,10 +74,10 @@ def named(name: str, *, steps: int = 128) -> Recipe:
     Parameters
     ----------
     name : str
-        `fast`; ``lucid``, Lucid's defaults; or ``paper``, the three stages of Graziani et al.
-        (2019) from Perlin noise.
+        `fast`; ``lucid``, Lucid's defaults; ``paper``, the three stages of Graziani et al. (2019)
+        from Perlin noise; or `maco`.
     steps : int
-        Number of steps of ``fast`` and ``lucid``.
+        Number of steps, except of ``paper``.
 
     Returns
     -------
@@ -63,9 +88,11 @@ def named(name: str, *, steps: int = 128) -> Recipe:
     lucid = Recipe((np.full(steps, 0.05),))
     rates = (np.full(512, 0.05), np.full(1024, 0.05), np.full(2048, 0.005))
     paper = Recipe(rates, total_variation=(0, 0.025, 0.0025), from_perlin=True)
+    if name == "maco":  # which fetches a spectrum
+        return maco(steps=steps)
     recipes = {"fast": fast(steps), "lucid": lucid, "paper": paper}
     if name not in recipes:
-        raise ValueError(f"recipe is {name!r}; expected {', '.join(recipes)}.")
+        raise ValueError(f"recipe is {name!r}; expected {', '.join([*recipes, 'maco'])}.")
     return recipes[name]
 
 
@@ -134,9 +161,6 @@ def render_chunk(
     seed: int,
 ) -> dict[str, np.ndarray]:
     """Render channels of one layer; networks of one architecture share its graph."""
-    move = transform.compose(transform.standard())
-    # With an epsilon below the gradients of random networks.
-    moments = {"beta_1": recipe.beta_1, "beta_2": recipe.beta_2, "epsilon": 1e-12}
     values = [objectives.channel(layer, number) for number in numbers]
     variations = [weight * objectives.total_variation() for weight in recipe.total_variation]
     targets = [[value - term for value in values] for term in variations] or [values]
@@ -148,8 +172,8 @@ def render_chunk(
             bar.set_description(f"{layer}, {name}")
             images = recipe.start(len(numbers), size=size, seed=seed)
             if ascent is None or not ascent.load(model):
-                adam = keras.optimizers.Adam(**moments)
-                ascent = Ascent(model, targets[0], images, move, adam, **options)
+                how = recipe.move(), recipe.optimizer()
+                ascent = Ascent(model, targets[0], images, *how, **options)
             for rates, target in zip(recipe.rates, targets, strict=True):
                 schedule = {"seed": seed, "rates": rates, "tick": bar.update}
                 ascent.run(target, images, [len(rates)], **schedule)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from utils.networks import Model
 from utils.optvis import transform
+from utils.optvis.crops import Crops
 from utils.optvis.objectives import INPUT, LOGIT, Objective, evaluate, select, similarity, tabulate
 from utils.optvis.param import Image, image
 from utils.optvis.preparation import architecture, prepare_network
@@ -25,13 +26,16 @@ class Rendering:
 
     images: np.ndarray  # at each threshold, (T, N, H, W, 3), float32 in [0, 1]
     history: np.ndarray  # the objectives before each step, (steps, N), float32
+    # Sum over steps of the objective's absolute gradient, mean over colours, (N, H, W), float32:
+    # where the network used the image. None unless asked for.
+    transparency: np.ndarray | None = None
 
 
 def render_vis(
     model: Model,
     objectives: Objective | Sequence[Objective],
     param_f: Callable[[], Image] | None = None,
-    transforms: Sequence[transform.Transform] | None = None,
+    transforms: Sequence[transform.Transform] | Crops | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     thresholds: Sequence[int] = (512,),
     **options,
@@ -49,8 +53,8 @@ def render_vis(
         What the images are to maximise.
     param_f : callable, optional
         Function that makes the `Image`, changed in place; by default Fourier images of 128 pixels.
-    transforms : sequence of Transform, optional
-        Random movements, empty for none; by default `transform.standard`.
+    transforms : sequence of Transform or Crops, optional
+        Random movements, empty for none, by default `transform.standard`; or crops of a canvas.
     optimizer : keras.optimizers.Optimizer, optional
         Optimizer, whose state starts anew in each batch; by default Adam at 0.05, as in Lucid.
     thresholds : sequence of int
@@ -58,7 +62,8 @@ def render_vis(
     **options
         ``seed`` of the first image's movements (image i has ``seed + i``); ``batch_size``, the
         largest number of images in a step; ``progress``, whether to show a bar; ``last_relus`` and
-        ``dtype`` of `preparation.prepare_network`.
+        ``dtype`` of `preparation.prepare_network`; ``transparency``, whether to add up where the
+        network used the images, see `Rendering`.
 
     Returns
     -------
@@ -72,7 +77,7 @@ def ascend(
     model: Model,
     objectives: Objective | Sequence[Objective],
     param_f: Callable[[], Image] | None = None,
-    transforms: Sequence[transform.Transform] | None = None,
+    transforms: Sequence[transform.Transform] | Crops | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     thresholds: Sequence[int] = (512,),
     *,
@@ -86,7 +91,9 @@ def ascend(
     if not objectives or not thresholds or thresholds[0] < 1:
         raise ValueError(f"{len(objectives)} objectives, thresholds={thresholds}; expected some.")
     images = param_f() if param_f else image(128, batch=len(objectives), seed=seed)
-    move = transform.compose(transform.standard() if transforms is None else transforms)
+    move = transforms
+    if not isinstance(move, Crops):
+        move = transform.compose(transform.standard() if transforms is None else transforms)
     optimizer = optimizer or keras.optimizers.Adam(0.05)
     ascent = Ascent(model, objectives, images, move, optimizer, **options)
     total = thresholds[-1] * len(ascent.batches)
@@ -107,10 +114,11 @@ class Ascent:
         model: Model,
         objectives: Sequence[Objective],
         images: Image,
-        move: transform.Transform,
+        move: transform.Transform | Crops,
         optimizer: keras.optimizers.Optimizer,
         *,
         batch_size: int = BATCH_SIZE,
+        transparency: bool = False,
         **preparation: str,
     ):
         self._kinds, table = tabulate(objectives)
@@ -121,8 +129,11 @@ class Ascent:
         _check(model, self.layers, objectives, move.resize(images.size))
         self.traces = 0  # how often the graph has been traced
         coupled = images.shared or similarity in measures  # depend on each other
-        self.batches = _batches(images.batch, images.batch if coupled else batch_size)
-        self._move, self._optimizer = move, optimizer
+        if similarity in measures and move.count > 1:
+            raise ValueError("diversity compares images, of which a network must not see crops.")
+        size = images.batch if coupled else max(1, batch_size // move.count)
+        self.batches = _batches(images.batch, size)
+        self._move, self._optimizer, self._transparency = move, optimizer, transparency
         self._preprocesses = model.preprocesses
         self._prepare = partial(prepare_network, layers=self.layers, **preparation)
         self._network = self._prepare(model) if self.layers else None
@@ -139,20 +150,25 @@ class Ascent:
         # Preprocessing is affine, and cheaper as one product and one sum.
         black, white = model.preprocess(np.float32([[0, 0, 0], [255, 255, 255]]))
 
-        @tf.function(input_signature=[specs, tf.TensorSpec((count, 3, 3))])
-        def step(table, matrices):
+        drawn = [tf.TensorSpec(x.shape, x.dtype) for x in self._move.draw(range(count), 1, 1)]
+
+        @tf.function(input_signature=[specs, drawn])
+        def step(table, draws):
             self.traces += 1  # runs when the graph is traced, not when it is run
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self._variables)
                 pixels = images.render(self._variables)
                 activations = {INPUT: pixels}
                 if self._network is not None:
-                    moved = transform.apply(pixels, self._move, matrices)
+                    moved = self._move.apply(pixels, *draws)
                     activations |= self._network(moved * (white - black) + black, training=False)
-                value = evaluate(self._kinds, table, activations, count)
+                value = evaluate(self._kinds, table, activations, count, self._move.count)
                 loss = -tf.reduce_sum(value)
-            self._optimizer.apply(tape.gradient(loss, self._variables), self._variables)
-            return value
+            sources = [*self._variables, *([pixels] if self._transparency else [])]
+            gradients = tape.gradient(loss, sources)
+            self._optimizer.apply(gradients[: len(self._variables)], self._variables)
+            used = [tf.reduce_mean(tf.abs(g), -1) for g in gradients[len(self._variables) :]]
+            return value, used
 
         return step
 
@@ -183,6 +199,7 @@ class Ascent:
         values = [variable.numpy() for variable in images.variables]
         kept = np.zeros((len(thresholds), images.batch, *images.size, 3), np.float32)
         history = np.full((thresholds[-1], images.batch), np.nan, np.float32)
+        used = np.zeros((images.batch, *images.size), np.float32) if self._transparency else None
         for batch in self.batches:
             indices = [batch if len(value) == images.batch else [0] for value in values]
             _assign(self._variables, [v[i] for v, i in zip(values, indices, strict=True)])
@@ -192,8 +209,11 @@ class Ascent:
                 for step in range(1, len(history) + 1):
                     if rates is not None:
                         self._optimizer.learning_rate.assign(rates[step - 1])
-                    matrices = transform.draw(self._move, seed + batch, step)
-                    history[step - 1, batch] = measured = self._step(rows, matrices).numpy()
+                    draws = self._move.draw(seed + batch, step, len(history))
+                    value, gradients = self._step(rows, list(draws))
+                    history[step - 1, batch] = measured = value.numpy()
+                    for gradient in gradients:
+                        used[batch] += gradient
                     if not np.isfinite(measured).all():
                         message = f"objectives are {measured} at step {step}: lower the rate."
                         raise FloatingPointError(message)
@@ -207,12 +227,13 @@ class Ascent:
                     stacklevel=2,
                 )
                 kept[np.searchsorted(thresholds, step) :, batch] = images.render(self._variables)
-                return Rendering(kept[:, :done], history[:, :done])
+                used = used if used is None else used[:done]
+                return Rendering(kept[:, :done], history[:, :done], used)
             finally:
                 for value, variable, index in zip(values, self._variables, indices, strict=True):
                     value[index] = variable.numpy()
                 _assign(images.variables, values)
-        return Rendering(kept, history)
+        return Rendering(kept, history, used)
 
 
 def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:

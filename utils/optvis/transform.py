@@ -22,6 +22,32 @@ class Transform:
     # Draws the matrices, (N, 3, 3) or for all images (1, 3, 3), from x and y about the centre of
     # the output to those of the input, each image's from its own generator.
     matrices: Callable[[Generators], np.ndarray] = lambda generators: np.eye(3)[None]
+    count = 1  # of what the network sees of each image
+
+    def draw(self, seeds: Sequence[int], step: int, steps: int = 1) -> tuple[np.ndarray]:
+        """Draw the matrices of a step, ``(N, 3, 3)``, each image's from its own seed alone."""
+        generators = [np.random.default_rng([seed, step]) for seed in seeds]
+        matrices = np.float32(self.matrices(generators))
+        return (np.broadcast_to(matrices, (len(seeds), 3, 3)),)
+
+    def apply(self, images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
+        """Move images, ``(N, H, W, 3)``, by matrices from `draw`; the outside is grey."""
+        size = tuple(images.shape[1:3])
+        target = self.resize(size)
+        linear, shift = matrices[:, :2, :2], matrices[:, :2, 2]
+        # From coordinates about the centre to those about the corner, which the operation takes.
+        (y, x), (y_out, x_out) = ([(side - 1) / 2 for side in sides] for sides in (size, target))
+        shift = shift + [x, y] - linear[..., 0] * x_out - linear[..., 1] * y_out
+        rows = tf.reshape(tf.concat([linear, shift[..., None]], axis=2), (-1, 6))
+        moved = tf.raw_ops.ImageProjectiveTransformV3(
+            images=images,
+            transforms=tf.pad(rows, [(0, 0), (0, 2)]),
+            output_shape=target,
+            interpolation="BILINEAR",
+            fill_mode="CONSTANT",
+            fill_value=0.5,
+        )
+        return _scale_gradient(moved, 1 / tf.linalg.det(linear))
 
 
 def pad(pixels: int) -> Transform:
@@ -96,32 +122,6 @@ def standard(strength: int = 1) -> list[Transform]:
 def heavy() -> list[Transform]:
     """Return twice the movements of `standard`, for features that survive strong movements."""
     return standard(strength=2)
-
-
-def draw(transform: Transform, seeds: Sequence[int], step: int) -> np.ndarray:
-    """Draw the matrices of a step, ``(N, 3, 3)``, each image's from its own seed alone."""
-    generators = [np.random.default_rng([seed, step]) for seed in seeds]
-    return np.broadcast_to(np.float32(transform.matrices(generators)), (len(seeds), 3, 3))
-
-
-def apply(images: tf.Tensor, transform: Transform, matrices: tf.Tensor) -> tf.Tensor:
-    """Move images, ``(N, H, W, 3)``, by matrices from `draw`; the outside is grey."""
-    size = tuple(images.shape[1:3])
-    target = transform.resize(size)
-    linear, shift = matrices[:, :2, :2], matrices[:, :2, 2]
-    # From coordinates about the centre to those about the corner, which the operation takes.
-    (y, x), (y_out, x_out) = ([(side - 1) / 2 for side in sides] for sides in (size, target))
-    shift = shift + [x, y] - linear[..., 0] * x_out - linear[..., 1] * y_out
-    rows = tf.reshape(tf.concat([linear, shift[..., None]], axis=2), (-1, 6))
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=tf.pad(rows, [(0, 0), (0, 2)]),
-        output_shape=target,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=0.5,
-    )
-    return _scale_gradient(moved, 1 / tf.linalg.det(linear))
 
 
 @tf.custom_gradient

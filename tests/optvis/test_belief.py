@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from utils.optvis.belief import believe, path_similarity
+
+LAYERS = ["one", "two"]
+
+
+def _features(count, seed, strength=3.0):
+    """Features of patches that share one cause per patch in both layers."""
+    generator = np.random.default_rng(seed)
+    mixing = [np.random.default_rng(9).normal(size=(4, 30)) for _ in LAYERS]
+    cause = generator.normal(size=(count, 4))
+    return {
+        layer: strength * cause @ m + generator.normal(size=(count, 30))
+        for layer, m in zip(LAYERS, mixing, strict=True)
+    }
+
+
+def test_similarity_is_the_mean_rank_correlation():
+    images, patches = _features(3, 0), _features(20, 1)
+    similarity = path_similarity(images, patches, LAYERS)
+    expected = []
+    for layer in LAYERS:
+        mean, deviation = patches[layer].mean(axis=0), patches[layer].std(axis=0)
+        one, other = ((x[layer] - mean) / deviation for x in (images, patches))
+        expected.append([[spearmanr(a, b).statistic for b in other] for a in one])
+    np.testing.assert_allclose(similarity, np.mean(expected, axis=0), atol=1e-6)
+    constant = {layer: np.hstack([x, np.ones((len(x), 2))]) for layer, x in patches.items()}
+    more = {layer: np.hstack([x, np.full((len(x), 2), 5.0)]) for layer, x in images.items()}
+    np.testing.assert_allclose(path_similarity(more, constant, LAYERS), similarity, atol=1e-6)
+
+
+def test_natural_images_are_believed_and_others_are_not():
+    patches, groups = _features(200, 1), np.repeat(np.arange(20), 10)
+    table = believe(_features(200, 2), patches, groups, LAYERS)
+    assert table["natural"].mean() == pytest.approx(0.95, abs=0.05)
+    strange = {layer: np.random.default_rng(5).normal(size=(50, 30)) for layer in LAYERS}
+    other = believe(strange, patches, groups, LAYERS)
+    assert other["natural"].mean() < 0.2 and other["path"].mean() < table["path"].mean()
+    assert (table["path_patches"] == table["path_patches"][0]).all()
+
+
+def test_patches_are_compared_with_other_groups_only():
+    patches = {layer: np.repeat(x, 2, axis=0) for layer, x in _features(30, 1).items()}
+    table = believe(_features(5, 2), patches, np.repeat(np.arange(30), 2), LAYERS)
+    assert table["path_patches"][0] < 0.99  # and not the twin in the same group
+    with pytest.raises(ValueError, match="one group"):
+        believe(_features(5, 2), patches, np.zeros(60), LAYERS)
