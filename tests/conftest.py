@@ -190,6 +190,23 @@ def averaging_models() -> dict[str, Model]:
 
 
 @pytest.fixture
+def passes(monkeypatch):
+    """Numbers of images in all batches that go through a network, as they do."""
+    sizes, preprocess = [], Model.preprocess
+
+    def count(batch):
+        sizes.append(len(batch))
+        return batch
+
+    def counted(self, images):
+        batch = tf.numpy_function(count, [images], images.dtype)
+        return preprocess(self, tf.ensure_shape(batch, images.shape))
+
+    monkeypatch.setattr(Model, "preprocess", counted)
+    return sizes
+
+
+@pytest.fixture
 def call_module(monkeypatch, capsys):
     """Run a module as ``python -m`` does; return exit code, output and errors."""
 

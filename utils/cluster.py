@@ -1,13 +1,12 @@
 """One function over many chunks: in this process, on workers of this machine, or on any Dask.
 
-Workers have one thread each, and results come in the order of the chunks. What all need, such as a
-network, goes to each worker once, by a plugin. Workers at an address import this repository.
+Workers have one thread each; results come in the order of the chunks. What all need, as a network,
+goes to each worker once, by a plugin. Workers at an address import this repository.
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any
@@ -21,10 +20,11 @@ from utils.progress import progress_bar
 from utils.versions import code_sha256
 
 _ONE_THREAD = {f"{name}_THREADS": "1" for name in ("OMP_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")}
-AHEAD, RETRIES = 2, 2  # chunks sent per worker before a result is taken; of one that raises
+AHEAD, RETRIES, KEPT = 2, 2, 2  # chunks per worker; of one that raises; objects that workers keep
 PATIENCE, TIMEOUT = 5, 9  # seconds until workers are counted, and a scheduler has answered
 _connected: list[Client] = []  # none: chunks are computed in this process
-_received: dict[str, bytes] = {}  # on workers: function and shared objects, by key
+_sent: list[str] = []  # names of what workers have
+_received: dict[str, bytes] = {}  # on workers: function and shared objects, by name
 
 
 class ChunksFailed(RuntimeError):
@@ -51,8 +51,11 @@ def connect(scheduler: str = "", *, workers: int | None = None) -> None:
 def disconnect() -> None:
     """Close the connection and any local workers: chunks are computed in this process again."""
     while _connected:
-        with _connected.pop() as client:
+        with _connected.pop() as client, suppress(Exception):  # the connection may be gone
             local = client.cluster
+            for name in _sent:
+                client.unregister_worker_plugin(name)
+        _sent.clear()
         (local or client).close()
 
 
@@ -64,22 +67,20 @@ def map_chunks(
     `chunks` are unique names and small arguments; `shared` is what all need. At the end,
     ChunksFailed names those that failed; if all did, alike, their error is raised.
     """
-    failed, succeeded, chunks, pending = {}, False, iter(chunks), deque()
-    bar = progress_bar(**{"unit": "chunk", "disable": "desc" not in bar, **bar})
-    with bar, _submitting(function, shared) as (submit, ahead):
+    failed, succeeded, chunks, pending = {}, False, iter(chunks), []
+    submit, ahead = _submitting(function, shared)
+    with progress_bar(**{"unit": "chunk", "disable": "desc" not in bar, **bar}) as bar:
         while True:
             while len(pending) < ahead() and (chunk := next(chunks, None)):
                 pending.append((chunk[0], submit(*chunk)))
             if not pending:
                 break
-            name, result_of = pending.popleft()
+            name, result_of = pending.pop(0)
             try:
-                result = result_of()
+                yield name, result_of()
+                succeeded = True
             except Exception as error:  # the function's, or KilledWorker
                 failed[name] = error
-            else:
-                succeeded = True
-                yield name, result
             bar.update()
     if failed:
         errors = "; ".join(f"{name}: {error}" for name, error in list(failed.items())[:5])
@@ -87,24 +88,23 @@ def map_chunks(
         raise failed.popitem()[1] if alike else ChunksFailed(f"{len(failed)} failed: {errors}")
 
 
-@contextmanager
-def _submitting(function: Callable, shared: Sequence) -> Iterator[tuple[Callable, Callable]]:
-    """Yield how to submit a chunk, which returns how to wait for its result; and how many ahead."""
+def _submitting(function: Callable, shared: Sequence) -> tuple[Callable, Callable]:
+    """Return how to submit a chunk, and so to wait for its result; and how many to be ahead."""
     if not _connected:
-        yield (lambda name, arguments: partial(function, *shared, *arguments)), lambda: 1
-        return
+        return lambda name, arguments: partial(function, *shared, *arguments), lambda: 1
     client, call = _connected[-1], uuid4().hex
-    client.register_plugin(plugin := _Shared(cloudpickle.dumps((function, *shared))))
+    plugin = _Shared(cloudpickle.dumps((function, *shared)))
+    if plugin.name not in _sent:
+        client.register_plugin(plugin)
+        _sent.append(plugin.name)
+    if len(_sent) > KEPT:
+        client.unregister_worker_plugin(_sent.pop(0))
 
     def submit(name: str, arguments: tuple) -> Callable:
         options = {"key": f"{call}-{name}", "retries": RETRIES}
         return partial(_result, client, client.submit(_call, plugin.name, arguments, **options))
 
-    try:
-        yield submit, lambda: AHEAD * max(1, sum(client.nthreads().values()))
-    finally:
-        with suppress(Exception):  # the connection is gone
-            client.unregister_worker_plugin(plugin.name)
+    return submit, lambda: AHEAD * max(1, sum(client.nthreads().values()))
 
 
 def _result(client: Client, future: Future) -> Any:
@@ -130,7 +130,7 @@ class _Shared(WorkerPlugin):
         _received.pop(self.name, None)
 
 
-_unpacked = lru_cache(maxsize=2)(lambda key: cloudpickle.loads(_received[key]))
+_unpacked = lru_cache(maxsize=KEPT)(lambda key: cloudpickle.loads(_received[key]))
 
 
 def _call(key: str, arguments: tuple) -> Any:

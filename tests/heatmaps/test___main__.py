@@ -44,7 +44,7 @@ def test_a_slide_is_explained(tiny_classifier, slides, tmp_path, monkeypatch, ca
     code, said, _ = call(slide, *options, "--annotations", slide.with_suffix(".xml"))
     assert code == 0 and "auc: " in said and "expected: " in said
     endings = [".h5", ".jpg", ".tif", "_gradcam++.geojson", "_gradcam.geojson"]
-    endings.append("_probability.geojson")
+    endings += ["_probability.geojson", "_probability.tif"]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [f"{slide.stem}{ending}" for ending in endings]
     code, *_ = call(slide, *options, "--slide-microns", 99)

@@ -141,18 +141,13 @@ def test_gradients_against_finite_differences(tiny_classifier, images, tail):
         )
 
 
-def test_one_pass_per_patch(tiny_classifier, images, monkeypatch):
-    seen = []
-    preprocess = Model.preprocess
-    monkeypatch.setattr(
-        Model, "preprocess", lambda self, batch: seen.append(len(batch)) or preprocess(self, batch)
-    )
+def test_one_pass_per_patch(tiny_classifier, images, passes):
     layer_features_and_gradients(tiny_classifier, images, batch_size=2)
     layer_features(tiny_classifier, images, batch_size=3)
-    assert seen == [2, 2, 1, 3, 2]
+    assert passes == [2, 2, 1, 3, 2]
     many = np.tile(images, (16, 1, 1, 1))
     features, _ = layer_features_and_gradients(tiny_classifier, many)
-    assert seen[5:] == [32, 32, 16]
+    assert passes[5:] == [32, 32, 16]
     np.testing.assert_allclose(features["late"], np.tile(features["late"][:5], (16, 1)), rtol=1e-5)
 
 

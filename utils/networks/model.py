@@ -140,16 +140,19 @@ class Model:
         """
         if check:
             self.check_images(images)
-        key = (build, arguments, tuple(images.shape[1:3]))
+        key = (build, arguments, tuple(images.shape[1:3]), str(images.dtype))
         if key not in self._compiled:
-            batch = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
-            function = tf.function(build(self, *arguments), autograph=False)
+            of_preprocessed = build(self, *arguments)
+            batch = tf.TensorSpec((None, *images.shape[1:]), images.dtype)
+            function = tf.function(
+                lambda raw: of_preprocessed(self.preprocess(tf.cast(raw, tf.float32))),
+                autograph=False,
+            )
             self._compiled[key] = function.get_concrete_function(batch)
         starts = range(0, len(images), batch_size)
         quiet = description is None or len(starts) < 2
         for start in progress_bar(starts, desc=description, unit="batch", disable=quiet):
-            batch = tf.constant(self.preprocess(images[start : start + batch_size]))
-            yield self._compiled[key](batch)
+            yield self._compiled[key](tf.constant(images[start : start + batch_size]))
 
     def log_odds(self, images: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
         """Compute the log-odds of tumor, ``(N,)``, of RGB patches ``(N, H, W, 3)``, uint8."""
