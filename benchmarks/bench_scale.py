@@ -5,10 +5,10 @@
 A slide is written from the sample. Rates of reading its tiles, of features of all layers and of
 maps of tiles are measured in this process (with all its threads) and with one and two workers of
 one thread each, against a plain forward pass of the same network on tiles that are in memory. What
-Dask costs per chunk is measured with a function that only returns arrays as large. A model of the cost
-adds up reading, a forward pass and the transfer to the client, which takes all results one after
-the other; its error is that for features and maps, and it predicts larger clusters. Nothing else
-should run beside.
+Dask costs per chunk is measured with a function that only returns arrays as large. A model of the
+cost adds up reading, a forward pass and the transfer to the client, which takes all results one
+after the other; its error is that for features and maps, and it predicts larger clusters. Nothing
+else should run beside.
 """
 
 import argparse
