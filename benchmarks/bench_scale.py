@@ -1,6 +1,6 @@
 """How do reading slides, features and Grad-CAM scale with workers, and what stops it?
 
-    python benchmarks/bench_scale.py [--backbone densenet121] [--tiles 1024]
+    python benchmarks/bench_scale.py [--backbone densenet121] [--tiles 512]
 
 A slide is written from the sample. Rates of reading its tiles, of features of all layers and of
 maps of tiles are measured in this process (with all its threads) and with one and two workers of
@@ -36,6 +36,7 @@ from utils.results import Results, write_rgb_pyramid
 RESULTS = Path(__file__).resolve().parent / "results"
 SIDE, MICRONS = 150, 0.5
 WORKERS = (8, 16, 32, 64, 128, 256)
+REPEATS = 3
 SLIDES, TILES = 400, 20_000  # of Camelyon, with so many tiles of tissue each
 
 
@@ -69,13 +70,12 @@ def same_size(result, number):
 
 
 def rate(function, tiles, shared=()):
-    """Tiles per second of a second run: in the first, workers load, and functions are compiled."""
-    chunks = [tiles[i : i + CHUNK] for i in range(0, len(tiles), CHUNK)]
-    for _ in range(2):
-        begun = time.perf_counter()
-        jobs = ((str(i), (chunk,)) for i, chunk in enumerate(chunks))
-        for _ in map_chunks(function, jobs, shared=shared):
-            pass
+    """Tiles per second."""
+    chunks = [tiles[i : i + CHUNK // 2] for i in range(0, len(tiles), CHUNK // 2)]
+    begun = time.perf_counter()
+    jobs = ((str(i), (chunk,)) for i, chunk in enumerate(chunks))
+    for _ in map_chunks(function, jobs, shared=shared):
+        pass
     return len(tiles) / (time.perf_counter() - begun)
 
 
@@ -93,17 +93,19 @@ class Tiles:
         return SlidePatches(self.slide, self.corners[rows], SIDE, MICRONS)
 
 
-def forward_rate(model: Model, images) -> float:
+def compile_forward(model: Model, images):
+    """Make what measures the rate of a plain forward pass in this process, with all its threads."""
     network = model.submodel([], logit=True)
     function = tf.function(lambda batch: network(batch, training=False)["logit"])
     batches = [model.preprocess(images[i : i + 32]) for i in range(0, len(images), 32)]
-    rates = []
-    for _ in range(3):
+
+    def measure_forward():
         begun = time.perf_counter()
         for batch in batches:
             function(tf.constant(batch))
-        rates.append(len(images) / (time.perf_counter() - begun))
-    return max(rates[1:])
+        return len(images) / (time.perf_counter() - begun)
+
+    return measure_forward
 
 
 def overhead(model, tiles):
@@ -118,6 +120,7 @@ def overhead(model, tiles):
 
 
 def measure(model, tiles):
+    """Measure everything in turn, several times, since the speed of a machine drifts."""
     rows = []
     jobs = {
         "forward": (forward, (model,)),
@@ -125,19 +128,23 @@ def measure(model, tiles):
         "features": (features, (model,)),
         "gradcam": (gradcam, (model,)),
     }
-    plain = forward_rate(model, tiles[:256][:])
+    measure_forward = compile_forward(model, tiles[:256][:])
     for workers in (0, 1, 2):
         cluster.connect("local" if workers else "", workers=workers or None)
-        for name, (function, shared) in jobs.items():
-            rows.append((name, workers, rate(function, tiles, shared)))
-            print(*rows[-1], flush=True)
-        seconds = overhead(model, tiles) if workers else np.nan
-        rows.append(("seconds per chunk", workers, seconds))
+        for repeat in range(REPEATS + 1):  # in the first, workers load, and functions are compiled
+            rates = {"plain": measure_forward()}
+            rates |= {name: rate(job, tiles, shared) for name, (job, shared) in jobs.items()}
+            if workers:
+                rates["seconds per chunk"] = overhead(model, tiles)
+            if repeat:
+                rows.append({"workers": workers, "repeat": repeat, **rates})
+                print(rows[-1], flush=True)
     cluster.disconnect()
-    table = pd.DataFrame(rows, columns=["what", "workers", "tiles_per_second"])
-    there = table.query("what == 'forward'").set_index("workers")["tiles_per_second"]
-    table["of_forward_there"] = table["tiles_per_second"] / table["workers"].map(there)
-    return table.assign(of_forward=table["tiles_per_second"] / plain), plain
+    table = pd.DataFrame(rows)
+    for name in ("features", "gradcam"):
+        table[f"{name}/plain"] = table[name] / table["plain"]
+        table[f"{name}/forward"] = table[name] / table["forward"]
+    return table.drop(columns="repeat").groupby("workers").median().reset_index()
 
 
 def predict(table):
@@ -146,14 +153,17 @@ def predict(table):
     The costs are of workers that fill the machine; features and maps are not fitted, so that their
     measured rates say how wrong the model is.
     """
-    of = table.set_index(["what", "workers"])["tiles_per_second"]
-    transfer = of["seconds per chunk", 2] / CHUNK  # of the client, one tile after the other
+    of = table.set_index("workers")
+    transfer = of.loc[2, "seconds per chunk"] / CHUNK  # of the client, one tile after the other
     rows = []
     for workers in (1, 2, *WORKERS):
         full = min(workers, 2)
-        reading, network = (full / of[name, full] for name in ("read", "forward"))
+        reading, network = (full / of.loc[full, name] for name in ("read", "forward"))
         rate = min(workers / (reading + network), 1 / transfer)
-        errors = [rate / of.get((name, workers), np.nan) - 1 for name in ("features", "gradcam")]
+        known = workers in of.index
+        errors = [
+            rate / of.loc[workers, n] - 1 if known else np.nan for n in ("features", "gradcam")
+        ]
         hours = SLIDES * TILES / rate / 3600
         limit = "client" if rate == 1 / transfer else "network"
         costs = (1000 * reading, 1000 * network, 1000 * transfer)
@@ -166,14 +176,17 @@ def predict(table):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="densenet121")
-    parser.add_argument("--tiles", type=int, default=1024)
+    parser.add_argument("--tiles", type=int, default=512)
     arguments = parser.parse_args()
     model = load_finetunings(choose_backbone(arguments.backbone))[0].model
     with tempfile.TemporaryDirectory() as folder:
         tiles = Tiles(write_slide(Path(folder)), arguments.tiles)
-        table, plain = measure(model, tiles)
-    print(f"\nplain forward pass: {plain:.1f} tiles per second, {os.cpu_count()} cores")
-    print(table.round(4).to_string(index=False))
+        table = measure(model, tiles)
+    print(
+        f"\nTiles per second, medians of {REPEATS}, {os.cpu_count()} cores (plain: a forward pass"
+    )
+    print("in this process; forward: the same on the workers):")
+    print(table.round(3).to_string(index=False))
     predictions = predict(table)
     print("\nPredictions (errors where it was measured):")
     print(predictions.round(3).to_string(index=False))

@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any
-from uuid import uuid4
 
 import cloudpickle
 import dask
@@ -20,11 +19,11 @@ from utils.progress import progress_bar
 from utils.versions import code_sha256
 
 _ONE_THREAD = {f"{name}_THREADS": "1" for name in ("OMP_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")}
-AHEAD, RETRIES, KEPT = 2, 2, 2  # chunks per worker; of one that raises; objects that workers keep
+AHEAD, RETRIES, KEPT = 2, 2, 3  # chunks per worker; of one that raises; objects that workers keep
 PATIENCE, TIMEOUT = 5, 9  # seconds until workers are counted, and a scheduler has answered
 _connected: list[Client] = []  # none: chunks are computed in this process
 _sent: list[str] = []  # names of what workers have
-_received: dict[str, bytes] = {}  # on workers: function and shared objects, by name
+_received: dict[str, bytes] = {}  # on workers: shared objects, by name
 
 
 class ChunksFailed(RuntimeError):
@@ -92,8 +91,8 @@ def _submitting(function: Callable, shared: Sequence) -> tuple[Callable, Callabl
     """Return how to submit a chunk, and so to wait for its result; and how many to be ahead."""
     if not _connected:
         return lambda name, arguments: partial(function, *shared, *arguments), lambda: 1
-    client, call = _connected[-1], uuid4().hex
-    plugin = _Shared(cloudpickle.dumps((function, *shared)))
+    client, plugin = _connected[-1], _Shared(cloudpickle.dumps(tuple(shared)))
+    job = partial(_call, cloudpickle.dumps(function), plugin.name)
     if plugin.name not in _sent:
         client.register_plugin(plugin)
         _sent.append(plugin.name)
@@ -101,8 +100,7 @@ def _submitting(function: Callable, shared: Sequence) -> tuple[Callable, Callabl
         client.unregister_worker_plugin(_sent.pop(0))
 
     def submit(name: str, arguments: tuple) -> Callable:
-        options = {"key": f"{call}-{name}", "retries": RETRIES}
-        return partial(_result, client, client.submit(_call, plugin.name, arguments, **options))
+        return partial(_result, client, client.submit(job, arguments, retries=RETRIES, pure=False))
 
     return submit, lambda: AHEAD * max(1, sum(client.nthreads().values()))
 
@@ -133,8 +131,8 @@ class _Shared(WorkerPlugin):
 _unpacked = lru_cache(maxsize=KEPT)(lambda key: cloudpickle.loads(_received[key]))
 
 
-def _call(key: str, arguments: tuple) -> Any:
-    return partial(*_unpacked(key))(*arguments)
+def _call(function: bytes, key: str, arguments: tuple) -> Any:
+    return cloudpickle.loads(function)(*_unpacked(key), *arguments)
 
 
 def _check_workers(client: Client) -> None:
