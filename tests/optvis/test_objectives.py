@@ -30,10 +30,46 @@ def test_objectives_against_numpy(objective_values):
     activations = {"a": tf.constant(a), "logit": tf.constant([0.0, 1, 2, 3, 4])}
     np.testing.assert_allclose(objective_values(batch, activations), expected, rtol=1e-5)
     assert {layer for _, layer, _ in objectives.tabulate(batch)[0]} == {"a", "logit"}
-    with pytest.raises(TypeError, match="real number"):
-        batch[0] * batch[1]
     with pytest.raises(ValueError, match="'cat'; expected one of tumor, normal"):
         objectives.class_logit("cat")
+
+
+def test_products_multiply_image_by_image(objective_values):
+    a = np.random.default_rng(0).normal(size=(3, 5, 6, 4)).astype(np.float32)
+    b = np.random.default_rng(1).normal(size=(3, 2, 2, 2)).astype(np.float32)
+    one, other = objectives.channel("a", 2), objectives.neuron("b", 1, x=0, y=1)
+    batch = [
+        2 * one * other,
+        one * (other - 3 * objectives.channel("a", 0)),
+        one * other * one + objectives.deepdream("b"),
+    ]
+    channels, neuron = a.mean(axis=(1, 2)), b[:, 1, 0, 1]
+    expected = [
+        2 * channels[0, 2] * neuron[0],
+        channels[1, 2] * (neuron[1] - 3 * channels[1, 0]),
+        channels[2, 2] ** 2 * neuron[2] + (b[2] ** 2).mean(),
+    ]
+    activations = {"a": tf.constant(a), "b": tf.constant(b)}
+    np.testing.assert_allclose(objective_values(batch, activations), expected, rtol=1e-5)
+
+
+def test_differences_and_tensors_against_numpy(objective_values):
+    generator = np.random.default_rng(0)
+    images = generator.random((3, 7, 8, 3), dtype=np.float32)
+    a = generator.normal(size=(3, 5, 6, 4)).astype(np.float32)
+    picture, tensor = images[2] ** 2, generator.normal(size=(2, 3, 4)).astype(np.float32)
+    batch = [
+        objectives.input_diff(picture),
+        objectives.tensor_direction("a", tensor),
+        objectives.alignment("a"),
+    ]
+    expected = [
+        np.sqrt(((images[0] - picture) ** 2).mean()),
+        (a[1, 1:3, 2:5] * tensor).sum(axis=-1).mean(),
+        0.0,  # the only image with this objective
+    ]
+    activations = {"a": tf.constant(a), "input": tf.constant(images)}
+    np.testing.assert_allclose(objective_values(batch, activations), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_diversity_counts_the_others_of_a_group(objective_values):
@@ -94,6 +130,16 @@ def real_and_lucid(real_backbone):
             lambda o, n, v: 0.5 * o.penalize_boundary_complexity([2, 80, 80, 3], 9),
         ),
         ("diversity", lambda n, v: [objectives.diversity(n)] * 2, lambda o, n, v: o.diversity(n)),
+        (
+            "alignment",
+            lambda n, v: [objectives.alignment(n, 3)] * 2,
+            lambda o, n, v: 0.5 * o.alignment(n, 3),
+        ),
+        (
+            "blur_input_each_step",
+            lambda n, v: [objectives.blur_input_each_step()] * 2,
+            lambda o, n, v: 0.5 * o.blur_input_each_step(),
+        ),
         (
             "channel_interpolate",
             lambda n, v: objectives.channel_interpolate(n, 7, n, 9, 2),

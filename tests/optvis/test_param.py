@@ -54,3 +54,15 @@ def test_shared_parts_move_all_images(tiny_model):
     batch = [objectives.channel("late", c) for c in (1, 1, 4)]
     render.render_vis(tiny_model, batch, lambda: image, **options)
     assert np.abs(image.variables[1].numpy()).max() > 0
+
+
+def test_small_networks_draw_smooth_images_that_an_ascent_changes(tiny_model):
+    images = param.cppn(24, 2, width=6, depth=3, seed=1)
+    np.testing.assert_allclose(images().numpy(), 0.5)
+    channels = [objectives.channel("late", number) for number in (0, 2)]
+    rendered = render.render_vis(tiny_model, channels, lambda: images, [], thresholds=(40,))[0]
+    assert rendered.shape == (2, 24, 24, 3) and not np.allclose(rendered[0], rendered[1])
+    larger = param.Image(images.variables, param.cppn(47, 2, width=6, depth=3).render, (47, 47), 2)
+    np.testing.assert_allclose(larger().numpy()[:, ::2, ::2], rendered, atol=1e-4)
+    first, second = (param.cppn(24, 2 - n, width=6, depth=3, seed=1 + n) for n in (0, 1))
+    np.testing.assert_array_equal(first.variables[0][1], second.variables[0][0])

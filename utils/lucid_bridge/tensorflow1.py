@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from utils.optvis.objectives import similarity
+from utils.optvis.measures import similarity
 
 tf1 = tf.compat.v1
 

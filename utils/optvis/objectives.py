@@ -3,6 +3,7 @@
 Names and formulas are Lucid's, whose objectives are of a whole batch; these are of one image each.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils.networks import INPUT  # the layer name of the image itself, before transforms
+from utils.optvis import measures
 
 LOGIT = "logit"  # the layer name of the log-odds of tumor
 
@@ -19,14 +21,56 @@ class Term:
     """A weight times a measure of a layer."""
 
     measure: Callable[..., tf.Tensor]  # of activations, (N, h, w, C), and stacked params, to (N,)
-    layer: str
+    layer: str | tuple[str, ...]  # several of a `Product`
     params: dict[str, np.ndarray]  # float32; tensors, so that one traced graph serves all channels
     weight: float = 1.0
+
+    @property
+    def factors(self) -> list["Term"]:
+        """The terms whose product this is, or itself."""
+        return self.measure.split(self) if isinstance(self.measure, Product) else [self]
+
+
+@dataclass(frozen=True)
+class Product:
+    """The product of measures, each of its own layer; parameters have the factor's number."""
+
+    measures: tuple[Callable, ...]
+    names: tuple[tuple[str, ...], ...]  # of the parameters of each
+
+    @classmethod
+    def of(cls, terms: Sequence[Term]) -> Term:
+        """Multiply terms."""
+        factors = [factor for term in terms for factor in term.factors]
+        names = tuple(tuple(factor.params) for factor in factors)
+        params = {f"{k} {i}": v for i, f in enumerate(factors) for k, v in f.params.items()}
+        measure = cls(tuple(factor.measure for factor in factors), names)
+        weight = float(np.prod([term.weight for term in terms]))
+        return Term(measure, tuple(factor.layer for factor in factors), params, weight)
+
+    def split(self, term: Term) -> list[Term]:
+        """The factors of a term that is a product, without its weight."""
+        return [
+            Term(measure, layer, {name: term.params[f"{name} {i}"] for name in names})
+            for i, (measure, layer, names) in enumerate(
+                zip(self.measures, term.layer, self.names, strict=True)
+            )
+        ]
+
+    def __call__(self, activations: tuple[tf.Tensor, ...], **params: tf.Tensor) -> tf.Tensor:
+        """Multiply what the measures say of activations, by layer."""
+        values = [
+            measure(x, **{name: params[f"{name} {i}"] for name in names})
+            for i, (measure, x, names) in enumerate(
+                zip(self.measures, activations, self.names, strict=True)
+            )
+        ]
+        return tf.reduce_prod(tf.stack(values), axis=0)
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """A sum of terms, which adds, subtracts, negates and multiplies by numbers."""
+    """A sum of terms, which adds, subtracts, negates and multiplies, also by another."""
 
     terms: tuple[Term, ...]
 
@@ -37,7 +81,10 @@ class Objective:
 
     __radd__ = __add__
 
-    def __mul__(self, factor: float) -> "Objective":
+    def __mul__(self, factor: "float | Objective") -> "Objective":
+        if isinstance(factor, Objective):
+            pairs = itertools.product(self.terms, factor.terms)
+            return Objective(tuple(Product.of(pair) for pair in pairs))
         return Objective(tuple(replace(t, weight=t.weight * float(factor)) for t in self.terms))
 
     __rmul__ = __mul__
@@ -51,17 +98,17 @@ class Objective:
 
 def channel(layer: str, number: int) -> Objective:
     """Mean activation of a channel."""
-    return _objective(_channel, layer, number=number)
+    return _objective(measures.channel, layer, number=number)
 
 
 def neuron(layer: str, number: int, x: int | None = None, y: int | None = None) -> Objective:
     """Activation of a channel at column `x` and row `y` (Lucid: row and column), or the centre."""
-    return _objective(_channel, layer, number=number, position=(x, y))
+    return _objective(measures.channel, layer, number=number, position=(x, y))
 
 
 def direction(layer: str, vector: np.ndarray, cossim_pow: float = 0.0) -> Objective:
     """Mean product of activations and vector, times their cosine (at least 0.1) to a power."""
-    return _objective(_direction, layer, vector=vector, power=cossim_pow)
+    return _objective(measures.direction, layer, vector=vector, power=cossim_pow)
 
 
 def direction_neuron(
@@ -72,12 +119,12 @@ def direction_neuron(
     cossim_pow: float = 0.0,
 ) -> Objective:
     """`direction` at column `x` and row `y` alone, by default the centre."""
-    return _objective(_direction, layer, vector=vector, power=cossim_pow, position=(x, y))
+    return _objective(measures.direction, layer, vector=vector, power=cossim_pow, position=(x, y))
 
 
 def deepdream(layer: str) -> Objective:
     """Mean square of all activations of a layer (Mordvintsev et al. 2015)."""
-    return _objective(_mean_square, layer)
+    return _objective(measures.mean_square, layer)
 
 
 def channel_interpolate(
@@ -97,8 +144,34 @@ def class_logit(label: str) -> Objective:
 
 
 def diversity(layer: str, group: int = 0) -> Objective:
-    """`similarity` to the other images of the same group and batch, to be subtracted."""
-    return _objective(similarity, layer, group=group)
+    """`measures.similarity` to the other images of the same group and batch, to be subtracted."""
+    return _objective(measures.similarity, layer, group=group)
+
+
+def alignment(layer: str, decay_ratio: float = 2.0) -> Objective:
+    """Negative mean squares of differences to the images up to four places before and after.
+
+    Of images d apart, divided by ``decay_ratio ** d``; each pair counts half for either image.
+    """
+    return _objective(measures.aligned, layer, decay_ratio=decay_ratio)
+
+
+def tensor_direction(layer: str, tensor: np.ndarray, cossim_pow: float = 0.0) -> Objective:
+    """`direction` position by position, towards a tensor, (h, w, C), about the layer's centre."""
+    return _objective(measures.tensor_direction, layer, tensor=tensor, power=cossim_pow)
+
+
+def input_diff(picture: np.ndarray) -> Objective:
+    """Root of the mean square difference to a picture, ``(H, W, 3)`` in [0, 1], to subtract."""
+    return _objective(measures.root_mean_square, INPUT, picture=picture)
+
+
+def blur_input_each_step() -> Objective:
+    """Half the sum of squared differences to the blurred image; subtracting it blurs (Nguyen 2015).
+
+    Subtracted with the weight k in plain gradient ascent, a step moves the image by k towards it.
+    """
+    return _objective(measures.unlike_blurred, INPUT)
 
 
 def total_variation(layer: str = INPUT) -> Objective:
@@ -108,89 +181,22 @@ def total_variation(layer: str = INPUT) -> Objective:
 
 def L1(layer: str = INPUT, constant: float = 0.0) -> Objective:
     """Sum of absolute differences from a constant, to be subtracted."""
-    return _objective(_l1, layer, constant=constant)
+    return _objective(measures.absolute_differences, layer, constant=constant)
 
 
 def L2(layer: str = INPUT, constant: float = 0.0, epsilon: float = 1e-6) -> Objective:
     """Root of the sum of squared differences from a constant, to be subtracted."""
-    return _objective(_l2, layer, constant=constant, epsilon=epsilon)
+    return _objective(measures.root_of_squares, layer, constant=constant, epsilon=epsilon)
 
 
 def penalize_boundary_complexity(width: int = 20, constant: float = 0.5) -> Objective:
     """Reward an image whose border, `width` pixels wide, is smooth and close to a constant."""
-    return _objective(_boundary_complexity, INPUT, width=width, constant=constant)
+    return _objective(measures.boundary, INPUT, width=width, constant=constant)
 
 
 def _objective(measure: Callable[..., tf.Tensor], layer: str, **params) -> Objective:
     # Without a position, its None become NaN.
     return Objective((Term(measure, layer, {k: np.float32(v) for k, v in params.items()}),))
-
-
-def _channel(activations, number, position=None):
-    number = tf.cast(number, tf.int32)
-    values = tf.gather(_at(activations, position), number, axis=-1, batch_dims=1)
-    return tf.reduce_mean(values, axis=(1, 2))
-
-
-def _direction(activations, vector, power, position=None):
-    """Inner product, times the floored cosine to a power, both as Lucid defines them."""
-    activations, vector = _at(activations, position), vector[:, None, None]
-    product = tf.reduce_sum(activations * vector, axis=-1)
-    # The floor under the root keeps its gradient finite where all channels are silent.
-    lengths = [tf.sqrt(tf.reduce_sum(v * v, axis=-1) + 1e-12) + 1e-4 for v in (activations, vector)]
-    cosine = product / (lengths[0] * lengths[1])
-    return tf.reduce_mean(product * tf.maximum(0.1, cosine) ** power[:, None, None], axis=(1, 2))
-
-
-def _at(activations, position):
-    """Activations at one position per image, ``(N, 1, 1, C)``; NaN is the centre, None is all."""
-    if position is None:
-        return activations
-    centre = [activations.shape[2] // 2, activations.shape[1] // 2]
-    position = tf.where(tf.math.is_nan(position), centre, tf.cast(position, tf.int32))
-    return tf.gather_nd(activations, position[:, ::-1], batch_dims=1)[:, None, None]
-
-
-def _mean_square(activations):
-    return tf.reduce_mean(tf.square(activations), axis=(1, 2, 3))
-
-
-def similarity(activations: tf.Tensor, group: tf.Tensor) -> tf.Tensor:
-    """Summed products of an image's normalised Gram matrix with the others' of its group."""
-    shape = tf.shape(activations)
-    flat = tf.reshape(activations, (shape[0], -1, shape[3]))
-    grams = tf.linalg.matmul(flat, flat, transpose_a=True)
-    grams = tf.math.l2_normalize(grams, axis=(1, 2), epsilon=1e-10)
-    products = tf.einsum("iab,jab->ij", grams, grams)
-    others = tf.equal(group[:, None], group) & ~tf.eye(shape[0], dtype=tf.bool)
-    return tf.reduce_sum(tf.where(others, products, 0), axis=1)
-
-
-def _l1(activations, constant):
-    return tf.reduce_sum(tf.abs(activations - _each(constant)), axis=(1, 2, 3))
-
-
-def _l2(activations, constant, epsilon):
-    squares = tf.reduce_sum(tf.square(activations - _each(constant)), axis=(1, 2, 3))
-    return tf.sqrt(epsilon + squares)
-
-
-def _boundary_complexity(images, width, constant):
-    """Negative roughness and distance from a constant of the border of images."""
-    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in images.shape[1:3])
-    to_edge = np.minimum.outer(rows, columns)[:, :, None]
-    border = tf.cast(to_edge < _each(width), tf.float32)
-    kernel = np.full((5, 5, images.shape[-1], 1), 0.5, np.float32)
-    kernel[1:-1, 1:-1] = 1
-    options = {"filter": kernel, "strides": (1, 1, 1, 1), "padding": "SAME"}
-    sums = [tf.nn.depthwise_conv2d(x, **options) for x in (images, tf.ones_like(images))]
-    from_constant = tf.square(images - _each(constant))
-    roughness = tf.square(sums[0] / sums[1] - images) + 0.8 * from_constant
-    return -tf.reduce_sum(roughness * border, axis=(1, 2, 3))
-
-
-def _each(numbers):
-    return numbers[:, None, None, None]
 
 
 def tabulate(objectives: Sequence[Objective]) -> tuple[tuple, list[dict[str, np.ndarray]]]:
@@ -227,8 +233,12 @@ def evaluate(
         params = {name: tf.repeat(values, crops, axis=0) for name, values in rows.items()}
         images, weights = params.pop("image"), params.pop("weight") / crops
         places = crops * images + tf.tile(tf.range(crops), tf.shape(rows["image"]))
-        if layer == INPUT:  # of which there is one per image
-            places = images
-        measured = measure(tf.gather(tf.cast(activations[layer], tf.float32), places), **params)
+        several = isinstance(layer, tuple)
+        gathered = tuple(
+            # There is one image, whatever its crops.
+            tf.gather(tf.cast(activations[name], tf.float32), images if name == INPUT else places)
+            for name in (layer if several else (layer,))
+        )
+        measured = measure(gathered if several else gathered[0], **params)
         total += tf.math.unsorted_segment_sum(weights * measured, images, count)
     return total

@@ -97,6 +97,47 @@ def image(
     return Image(variables, render, (height, width), batch)
 
 
+def cppn(size: int, batch: int = 1, *, width: int = 24, depth: int = 8, seed: int = 0) -> Image:
+    """Draw images by small networks that map each pixel's place to its colour.
+
+    Compositional pattern producing networks, as in Mordvintsev et al., "Differentiable Image
+    Parameterizations", Distill 2018: arctangents, each taken linearly and squared, so that images
+    are smooth at any size.
+
+    Parameters
+    ----------
+    size, batch : int
+        Side in pixels, and number of images.
+    width, depth : int
+        Units per layer, and number of hidden layers.
+    seed : int
+        Seed of the first image; the image at index i has ``seed + i``.
+
+    Returns
+    -------
+    Image
+    """
+    ends = np.linspace(-np.sqrt(3), np.sqrt(3), size)  # of unit deviation
+    places = np.float32(np.stack(np.meshgrid(ends, ends), axis=-1).reshape(-1, 2))
+    widths = [2, *[2 * width] * depth]
+    generators = [np.random.default_rng(seed + i) for i in range(batch)]
+    starts = [
+        np.stack([g.normal(0, 1 / np.sqrt(n), (n, width)) for g in generators]) for n in widths[:-1]
+    ]
+    starts.append(np.zeros((batch, widths[-1], 3)))  # grey at first
+    variables = [tf.Variable(np.float32(start), name="weights") for start in starts]
+
+    def render(variables: list[tf.Tensor]) -> tf.Tensor:
+        values = tf.tile(places[None], (tf.shape(variables[0])[0], 1, 1))
+        for kernel in variables[:-1]:
+            values = tf.atan(tf.linalg.matmul(values, kernel))
+            values = tf.concat([values / 0.67, tf.square(values) / 0.6], axis=-1)
+        colors = tf.linalg.matmul(values, variables[-1])
+        return tf.reshape(tf.sigmoid(colors), (-1, size, size, 3))
+
+    return Image(variables, render, (size, size), batch)
+
+
 def decorrelated_logits(
     pictures: np.ndarray, shape: tuple[int, ...] | None = None, *, decorrelate: bool = True
 ) -> np.ndarray:

@@ -12,7 +12,8 @@ import tensorflow as tf
 from utils.networks import Model
 from utils.optvis import transform
 from utils.optvis.crops import Crops
-from utils.optvis.objectives import INPUT, LOGIT, Objective, evaluate, select, similarity, tabulate
+from utils.optvis.measures import COUPLING
+from utils.optvis.objectives import INPUT, LOGIT, Objective, evaluate, select, tabulate
 from utils.optvis.param import Image, image
 from utils.optvis.preparation import architecture, prepare_network
 from utils.progress import progress_bar
@@ -122,15 +123,16 @@ class Ascent:
         **preparation: str,
     ):
         self._kinds, table = tabulate(objectives)
-        measures, layers, _ = zip(*self._kinds, strict=True)
-        self.layers = [name for name in dict.fromkeys(layers) if name != INPUT]
+        factors = [f for objective in objectives for t in objective.terms for f in t.factors]
+        self.layers = [name for name in dict.fromkeys(f.layer for f in factors) if name != INPUT]
         if images.batch != len(objectives):
             raise ValueError(f"{images.batch} images for {len(objectives)} objectives.")
         _check(model, self.layers, objectives, move.resize(images.size))
         self.traces = 0  # how often the graph has been traced
-        coupled = images.shared or similarity in measures  # depend on each other
-        if similarity in measures and move.count > 1:
-            raise ValueError("diversity compares images, of which a network must not see crops.")
+        compared = any(factor.measure in COUPLING for factor in factors)
+        if compared and move.count > 1:
+            raise ValueError("objectives that compare images need them whole, without crops.")
+        coupled = images.shared or compared  # depend on each other
         size = images.batch if coupled else max(1, batch_size // move.count)
         self.batches = _batches(images.batch, size)
         self._move, self._optimizer, self._transparency = move, optimizer, transparency
@@ -254,10 +256,13 @@ def _check(
     """Raise ValueError unless the network has what is measured of images of a size."""
     if layers and min(size) < (smallest := model.backbone.minimum_size):
         raise ValueError(f"images of {size} pixels after transforms; expected at least {smallest}.")
+    if (channels := model.network.input_shape[-1]) != 3:
+        raise ValueError(f"the network takes images of {channels} channels; expected RGB, 3.")
     names = [name for name in layers if name != LOGIT]
     model.check_spatial(names)
     shapes = model.submodel(names).compute_output_shape((1, *size, 3)) if names else {}
-    for term in (t for objective in objectives for t in objective.terms if t.layer in shapes):
+    factors = (f for objective in objectives for t in objective.terms for f in t.factors)
+    for term in (factor for factor in factors if factor.layer in shapes):
         _, height, width, channels = shapes[term.layer]
         number, (x, y) = term.params.get("number", 0), term.params.get("position", (0, 0))
         shape = term.params.get("vector", np.empty(channels)).shape
