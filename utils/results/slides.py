@@ -107,7 +107,9 @@ def show_slides(
         slide = open_slide(row["slide"], microns_per_pixel=row["microns_per_pixel"])
         unseen = [f for f in finetunings if row["patient"] not in f.manifest.get("trained_on", ())]
         one = (unseen or list(finetunings))[0]
-        status = "not seen in training" if unseen and one.manifest else "perhaps seen in training"
+        # By name only: slides may show what was finetuned on, under the name of another patient.
+        known = unseen and one.manifest
+        status = "not a patient of the training" if known else "perhaps seen in training"
         path = folder / f"{slide.name}.h5"
         maps = map_slide(one.model, slide, path, cut=Cut(**cut), layer=layer)
         annotations = row["annotations"] and read_annotations(row["annotations"])
