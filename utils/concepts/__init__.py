@@ -1,6 +1,7 @@
 """What a layer knows: concept measures, their regression and relevance, and what is reused."""
 
 from utils.concepts.analysis import analyse, cross_validated_r2, r2_interaction
+from utils.concepts.discovery import concept_importance, concept_maps, discover, name_concepts
 from utils.concepts.entanglement import concept_angles, partial_r2
 from utils.concepts.folds import group_folds
 from utils.concepts.interventions import (
@@ -28,13 +29,17 @@ __all__ = [
     "compare_sets",
     "compare_with_vectors",
     "concept_angles",
+    "concept_importance",
+    "concept_maps",
     "concept_readouts",
     "cross_validated_r2",
+    "discover",
     "feature_changes",
     "group_folds",
     "intervention_effects",
     "learning_curve",
     "margins",
+    "name_concepts",
     "nuclei_measures",
     "partial_r2",
     "r2_interaction",
