@@ -2,6 +2,7 @@
 
 from utils.optvis import (
     accentuation,
+    atlas,
     belief,
     choice,
     complexity,
@@ -19,6 +20,7 @@ from utils.optvis import (
 
 __all__ = [
     "accentuation",
+    "atlas",
     "belief",
     "choice",
     "complexity",
