@@ -1,6 +1,12 @@
 """Figures of all experiments, in one style."""
 # ruff: noqa: F401
 
+from utils.results.figures.after_lucid import (
+    accentuations,
+    atlas_by_network,
+    exemplars_beside,
+    priors_by_network,
+)
 from utils.results.figures.channels import (
     channel_overview,
     channels_with_patches,
