@@ -80,26 +80,26 @@ def compare_priors(
     Returns
     -------
     by_channel : DataFrame
-        As from `achieved`, with the ``prior`` and ``ratio``: activation on the image over the
-        highest on a patch.
+        As from `achieved`, with the ``prior`` and the ``reach``: how far the image goes beyond the
+        mean of the patches, in units of how far the highest patch goes.
     summary : DataFrame
-        One row per ``network`` and pair of priors (``of``, ``to``): mean difference of the ratio's
-        logarithm, its 95 % interval over channels, and their number.
+        One row per ``network`` and pair of priors (``of``, ``to``): mean ``difference`` of the
+        reach, its 95 % interval over channels, and their number.
     """
     tables = {
         prior: achieved(models, by_network, channels, responses, once=once)
         for prior, by_network in images.items()
     }
     table = pd.concat(tables, names=["prior"]).reset_index("prior").reset_index(drop=True)
-    tiny = 1e-6 * table["patches_max"].abs().max()
-    table["ratio"] = table["image"].clip(lower=tiny) / table["patches_max"].clip(lower=tiny)
+    span = table["patches_max"] - table["patches_mean"]
+    table["reach"] = (table["image"] - table["patches_mean"]) / span.where(span > 0)
     rows = []
     first, *others = images
     for network, its_rows in table.groupby("network", sort=False):
-        wide = its_rows.pivot(index=["layer", "channel"], columns="prior", values="ratio")
+        wide = its_rows.pivot(index=["layer", "channel"], columns="prior", values="reach")
         for other in others:
-            differences = np.log(wide[other] / wide[first]).to_numpy()
+            differences = (wide[other] - wide[first]).dropna().to_numpy()
             low, high = mean_interval(differences)
             rows.append((network, other, first, differences.mean(), low, high, len(differences)))
-    columns = ["network", "of", "to", "log_ratio", "low", "high", "channels"]
+    columns = ["network", "of", "to", "difference", "low", "high", "channels"]
     return table, pd.DataFrame(rows, columns=columns)
