@@ -31,7 +31,7 @@ def test_slides_are_cut_into_a_file(slides, tmp_path, call_module):
     assert code == 0 and "6 normal, 6 tumor; 150 x 150 pixels of 0.5 µm; 8 groups" in output
     patches = load_patches(out)
     assert len(patches) == 12 and patches.microns_per_pixel == 0.5
-    drawn = sorted(path.name for path in (tmp_path / "patches").iterdir())
+    drawn = sorted(path.name for path in (tmp_path / "patches_slides").iterdir())
     assert drawn == ["patient_001_node_0.jpg", "patient_002_node_1.jpg"]
     code, _, errors = call_module("utils.patches", *arguments, "--slide-microns", "0.01")
     assert code == 1 and "expected 0.05 to 20" in errors

@@ -80,7 +80,7 @@ def cut_slides(options: argparse.Namespace) -> None:
         patches = load_slides(options.slides, **given)
         print(patches)
         write_hdf5(patches, options.out)
-        folder = options.out.with_suffix("")
+        folder = options.out.with_name(f"{options.out.stem}_slides")
         table = slide_table(options.slides, options.annotations, PATIENT, options.slide_microns)
         annotated = {row.slide.stem: row.annotations for row in table.itertuples()}
         _show_slides(patches, annotated, options, Results(folder.parent, folder.name))
