@@ -16,6 +16,7 @@ from scipy.stats import sobol_indices, uniform
 from sklearn.decomposition import NMF
 
 from utils.networks import Model, layer_features
+from utils.networks.model import activations as read_activations
 from utils.progress import progress_bar
 
 _NMF = {"init": "nndsvda", "max_iter": 1000, "tol": 1e-5}
@@ -110,13 +111,8 @@ def concept_maps(model: Model, concepts: Concepts, images: np.ndarray) -> np.nda
     array, (N, h, w, K), float32
     """
     layer = concepts.layer
-    batches = model.map(_activations, layer, images=images, description="concept maps")
+    batches = model.map(read_activations, layer, images=images, description="concept maps")
     return np.concatenate([_project(concepts, batch.numpy()) for batch in batches])
-
-
-def _activations(model: Model, layer: str) -> Callable[[tf.Tensor], tf.Tensor]:
-    network = model.submodel([layer])
-    return lambda batch: network(batch, training=False)[layer]
 
 
 def _project(concepts: Concepts, activations: np.ndarray) -> np.ndarray:
@@ -154,7 +150,7 @@ def concept_importance(
         raise ValueError(f"samples is {samples}; expected a power of 2, at least 2.")
     rest = tf.function(_rest(model, concepts.layer))
     count, rows = len(concepts.basis), []
-    batches = model.map(_activations, concepts.layer, images=images, batch_size=1)
+    batches = model.map(read_activations, concepts.layer, images=images, batch_size=1)
     for batch in progress_bar(batches, desc="importance", total=len(images), unit="patch"):
         activations = batch.numpy()
         coefficients = _project(concepts, activations)[0]

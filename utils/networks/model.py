@@ -183,6 +183,12 @@ class Model:
             raise ValueError("no image value is over 1; expected uint8 RGB patches, 0 to 255.")
 
 
+def activations(model: Model, layer: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Make the function from a preprocessed batch to a layer's activations, for `Model.map`."""
+    network = model.submodel([layer])
+    return lambda batch: network(batch, training=False)[layer]
+
+
 def _logit(model: Model) -> Callable[[tf.Tensor], tf.Tensor]:
     network = model.submodel([], logit=True)
     return lambda batch: network(batch, training=False)["logit"]

@@ -4,15 +4,14 @@ After Carter et al., "Activation Atlas", Distill 2019: activations of single pos
 in the plane, and those of each cell of a grid are averaged, and rendered. Networks share the grid.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from utils.networks import Model
+from utils.networks.model import Model, activations
 from utils.optvis import objectives, transform
 from utils.optvis.recipes import Recipe
 from utils.optvis.render import Ascent
@@ -90,16 +89,11 @@ def activation_atlas(
 def _draw(model: Model, images: np.ndarray, layer: str, count: int, seed: int) -> np.ndarray:
     """Draw activations of positions of each patch, ``(N * count, C)``."""
     generator, vectors = np.random.default_rng(seed), []
-    for batch in model.map(_activations, layer, images=images, description=model.title):
+    for batch in model.map(activations, layer, images=images, description=model.title):
         flat = batch.numpy().reshape(len(batch), -1, batch.shape[-1])
         chosen = generator.integers(0, flat.shape[1], (len(flat), count))
         vectors.append(np.take_along_axis(flat, chosen[..., None], axis=1))
     return np.concatenate(vectors).reshape(-1, vectors[0].shape[-1])
-
-
-def _activations(model: Model, layer: str) -> Callable[[tf.Tensor], tf.Tensor]:
-    network = model.submodel([layer])
-    return lambda batch: network(batch, training=False)[layer]
 
 
 def _average(
@@ -138,7 +132,7 @@ def render_atlas(
     size : int
         Side of the images in pixels.
     power : float
-        Of the cosine, which keeps images from activating what else is strong, see `direction`.
+        Power of the cosine, which keeps images from activating what else is strong.
     seed : int
         Seed of all images: they start alike.
 

@@ -23,7 +23,7 @@ def priors_by_network(
     images : mapping of str to mapping of str to array, (n, H, W, 3), float in [0, 1]
         By prior and network, of one layer.
     titles : sequence of str
-        Of the n channels.
+        Names of the n channels.
     title : str
 
     Returns
@@ -93,7 +93,7 @@ def exemplars_beside(
     exemplars : mapping of str to sequence of sequence of array, (h, w, 3), uint8
         By score and channel, such as ``Exemplars.images``.
     texts : sequence of str
-        Of the K channels.
+        Names of the K channels.
     title : str
     count : int
         Number of exemplars shown per score.
