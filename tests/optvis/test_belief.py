@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from utils.optvis.belief import believe, path_similarity
+from utils.optvis.belief import believe, path_similarity, unlike_patches
 
 LAYERS = ["one", "two"]
 
@@ -34,17 +35,38 @@ def test_similarity_is_the_mean_rank_correlation():
 
 def test_natural_images_are_believed_and_others_are_not():
     patches, groups = _features(200, 1), np.repeat(np.arange(20), 10)
-    table = believe(_features(200, 2), patches, groups, LAYERS)
+    counts = {"one": 0, "two": 50}
+    table = believe(_features(50, 2), patches, groups, counts)
     assert table["natural"].mean() == pytest.approx(0.95, abs=0.05)
     strange = {layer: np.random.default_rng(5).normal(size=(50, 30)) for layer in LAYERS}
-    other = believe(strange, patches, groups, LAYERS)
+    other = believe(strange, patches, groups, counts)
     assert other["natural"].mean() < 0.2 and other["path"].mean() < table["path"].mean()
     assert (table["path_patches"] == table["path_patches"][0]).all()
 
 
+def test_images_are_judged_up_to_their_layer():
+    patches, images = _features(40, 1), _features(5, 2)
+    table = believe(images, patches, np.arange(40) % 2, {"one": 2, "two": 3})
+    for rows, layers in ((slice(0, 2), ["one"]), (slice(2, 5), LAYERS)):
+        expected = path_similarity(images, patches, layers)[rows].max(axis=1)
+        np.testing.assert_allclose(table["path"][rows], expected, rtol=1e-6)
+
+
 def test_patches_are_compared_with_other_groups_only():
     patches = {layer: np.repeat(x, 2, axis=0) for layer, x in _features(30, 1).items()}
-    table = believe(_features(5, 2), patches, np.repeat(np.arange(30), 2), LAYERS)
+    images, counts = _features(5, 2), {"one": 0, "two": 5}
+    table = believe(images, patches, np.repeat(np.arange(30), 2), counts)
     assert table["path_patches"][0] < 0.99  # and not the twin in the same group
-    with pytest.raises(ValueError, match="one group"):
-        believe(_features(5, 2), patches, np.zeros(60), LAYERS)
+    with pytest.warns(UserWarning, match="60 patches are of one group"):
+        alone = believe(images, patches, np.zeros(60), counts)
+    assert alone["path_patches"][0] > 0.99
+
+
+def test_unlike_patches_names_the_images():
+    rows = [
+        ("pretrained", "one", 3, True),
+        ("finetuned", "one", 3, False),
+        ("random", "two", 4, 0.4),
+    ]
+    table = pd.DataFrame(rows, columns=["network", "layer", "channel", "natural"])
+    assert unlike_patches(table) == {("finetuned", "one", 3), ("random", "two", 4)}

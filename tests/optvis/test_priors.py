@@ -34,6 +34,7 @@ def test_networks_are_rendered_and_compared_under_each_prior(tiny_model, sample)
     assert summary[["network", "of", "to", "channels"]].to_numpy().tolist() == [
         ["pretrained", "tissue", "ImageNet", 5],
         ["finetuned", "tissue", "ImageNet", 5],
+        ["finetuned - pretrained", "tissue", "ImageNet", 5],
     ]
     one = table.query("network == 'pretrained' and layer == 'late' and channel == 2")
     span = one["patches_max"] - one["patches_mean"]
@@ -44,4 +45,7 @@ def test_networks_are_rendered_and_compared_under_each_prior(tiny_model, sample)
     )
     expected = (wide["tissue"] - wide["ImageNet"]).mean()
     assert summary["difference"][0] == pytest.approx(expected)
+    assert summary["difference"][2] == pytest.approx(
+        summary["difference"][1] - summary["difference"][0]
+    )
     assert (summary["low"] < summary["difference"]).all()

@@ -41,6 +41,17 @@ def test_stages_go_on_from_each_other(tiny_model, monkeypatch):
     monkeypatch.setattr(recipes, "CHANNELS", 1)
     chunked = recipes.render_channels(models, {"late": [0, 3]}, recipe, size=16)
     np.testing.assert_allclose(chunked["random"]["late"], rendered["random"]["late"], atol=1e-5)
+    fewer = {"fewer": {"pretrained": 1}, "size": 16}
+    for chunk in (1, 2):
+        monkeypatch.setattr(recipes, "CHANNELS", chunk)
+        some = recipes.render_channels(models, {"late": [0, 3]}, recipe, **fewer)
+        assert {name: len(images["late"]) for name, images in some.items()} == {
+            "pretrained": 1,
+            "random": 2,
+        }
+        for name, images in some.items():
+            expected = rendered[name]["late"][: len(images["late"])]
+            np.testing.assert_allclose(images["late"], expected, atol=1e-5)
     options["last_relus"] = "linear"
     linear = recipes.render_channels(models, {"late": [0, 3]}, recipe, **options)
     assert not np.allclose(linear["random"]["late"], rendered["random"]["late"], atol=1e-2)

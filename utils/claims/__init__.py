@@ -1,6 +1,6 @@
 """What the numbers say about the claims: endpoints, verdicts, and checks beside them."""
 
-from utils.claims.checks import judge_randomisation, judge_relevance, judge_reuse
+from utils.claims.checks import judge_priors, judge_randomisation, judge_relevance, judge_reuse
 from utils.claims.endpoints import ENDPOINTS, LEVEL, OUTCOMES
 from utils.claims.replication import disagreements
 from utils.claims.verdicts import Verdict, early_and_deep, judge, judge_c1, judge_c2, judge_c3
@@ -16,6 +16,7 @@ __all__ = [
     "judge_c1",
     "judge_c2",
     "judge_c3",
+    "judge_priors",
     "judge_randomisation",
     "judge_relevance",
     "judge_reuse",

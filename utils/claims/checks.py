@@ -14,6 +14,12 @@ KEPT = {
     "less": "more in deep than in early layers",
     "undecided": "not measurably more in early or in deep layers",
 }
+FURTHER = {
+    "more": "further",
+    "less": "less far",
+    "undecided": "neither measurably further nor less",
+}
+ANOTHER = {"more": "larger", "less": "smaller", "undecided": "not measurably another"}
 MOST_ALIKE = 0.5  # rank correlation above which a map hardly depends on the weights
 MARGIN = 0.1  # of rank correlations, below which maps are as alike as those of random networks
 
@@ -119,6 +125,30 @@ def judge_reuse(left_out: pd.DataFrame, layers: Sequence[str]) -> str:
         f"deep ones; of pretrained and random {floor[0][0]:.2f} and {floor[1][0]:.2f}. Features "
         f"are kept {words[0]}. They lead over those of a random network {words[1]}."
     )
+
+
+def judge_priors(summary: pd.DataFrame) -> str:
+    """Judge under which prior images of channels reach further, and whether finetuning changes it.
+
+    Parameters
+    ----------
+    summary : DataFrame, from `utils.optvis.priors.compare_priors`
+
+    Returns
+    -------
+    str, one line per row
+    """
+    lines = []
+    for row in summary.itertuples():
+        interval = f"{row.difference:+.2f}, 95 % interval {row.low:+.2f} to {row.high:+.2f}"
+        outcome = _outcome(row.low, row.high)
+        if " - " in row.network:
+            line = f"{row.network}: the difference between the priors is {ANOTHER[outcome]}"
+        else:
+            line = f"{row.network}: images reach {FURTHER[outcome]} under the spectrum of {row.of} "
+            line += f"than under that of {row.to}"
+        lines.append(f"{line} ({interval}, {row.channels} channels)")
+    return "\n".join(lines)
 
 
 def _outcome(low: float, high: float, above: str = "more", below: str = "less") -> str:

@@ -5,6 +5,7 @@ ICML 2024 (arXiv 2306.04719): images that excite a channel may reach it by anoth
 anything natural, and then say nothing about it.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,6 @@ import pandas as pd
 from scipy.stats import rankdata
 
 QUANTILE = 0.05  # of patches among each other, below which an image travels unlike any patch
-_CHUNK = 256  # rows that are compared at once
 
 
 def path_similarity(
@@ -52,17 +52,20 @@ def believe(
     images: Mapping[str, np.ndarray],
     patches: Mapping[str, np.ndarray],
     groups: np.ndarray,
-    layers: Sequence[str],
+    counts: Mapping[str, int],
 ) -> pd.DataFrame:
-    """Tell which images travel through a network like some patch, and which unlike any.
+    """Tell which channel images travel through a network like some patch, and which unlike any.
 
     Parameters
     ----------
-    images, patches, layers
+    images, patches
         As in `path_similarity`.
     groups : array, (N,)
         Region or patient of the patches: a patch is compared with those of other groups only, since
-        neighbours overlap.
+        neighbours overlap. All N x N pairs are in memory.
+    counts : mapping of str to int
+        Layers from input to output, and how many of the images maximise a channel of each, in the
+        order of the images; an image is judged by the layers up to its own.
 
     Returns
     -------
@@ -72,16 +75,28 @@ def believe(
         have.
     """
     groups = np.asarray(groups)
-    if len(np.unique(groups)) < 2:
-        raise ValueError("all patches are of one group: with which others should they be compared?")
-    highest = []
-    for start in range(0, len(groups), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        some = {layer: patches[layer][rows] for layer in layers}
-        others = path_similarity(some, patches, layers)
-        others[groups[rows, None] == groups[None]] = -np.inf
-        highest.append(others.max(axis=1))
-    among = np.concatenate(highest)
-    path = path_similarity(images, patches, layers).max(axis=1)
-    natural = path >= np.quantile(among, QUANTILE)
-    return pd.DataFrame({"path": path, "path_patches": np.median(among), "natural": natural})
+    others = groups[:, None] != groups[None]
+    if not others.any():
+        warnings.warn(
+            f"all {len(groups)} patches are of one group ({groups[0]}), so that each is compared "
+            "with its neighbours, and channel images look less natural than they are.",
+            stacklevel=2,
+        )
+        others = ~np.eye(len(groups), dtype=bool)
+    of_images, of_patches, first, tables = 0, 0, 0, []
+    for depth, (layer, count) in enumerate(counts.items(), 1):
+        of_images = of_images + path_similarity(images, patches, [layer])
+        of_patches = of_patches + path_similarity(patches, patches, [layer])
+        path = of_images[first : first + count].max(axis=1) / depth
+        among = np.where(others, of_patches, -np.inf).max(axis=1) / depth
+        natural = path >= np.quantile(among, QUANTILE)
+        columns = {"path": path, "path_patches": np.median(among), "natural": natural}
+        tables.append(pd.DataFrame(columns))
+        first += count
+    return pd.concat(tables, ignore_index=True)
+
+
+def unlike_patches(table: pd.DataFrame) -> set[tuple[str, str, int]]:
+    """Return network, layer and channel of the images of `achieved` that no patch travels like."""
+    rows = table[table["natural"] < 0.5]  # of several finetuned networks, less than half
+    return set(zip(rows["network"], rows["layer"], rows["channel"], strict=True))

@@ -1,13 +1,15 @@
 """What channel images achieve, and how complex they are."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from utils.networks import Model, layer_features
+from utils.once import Once, directly
+from utils.optvis.belief import believe
 from utils.patches import to_uint8
 from utils.statistics import mean_interval
 
@@ -47,7 +49,8 @@ def achieved(
     channels: Mapping[str, Sequence[int]],
     responses: Mapping[str, Mapping[str, np.ndarray]],
     *,
-    once: Callable = lambda function, *args, **kwargs: function(*args, **kwargs),
+    groups: np.ndarray | None = None,
+    once: Once = directly,
 ) -> pd.DataFrame:
     """Compare the activations of channels on their images and on real patches.
 
@@ -58,9 +61,11 @@ def achieved(
     images : mapping of str to mapping of str to array, (n, H, W, 3), uint8 or float in [0, 1]
         Channel images by name and layer.
     channels : mapping of str to sequence of int
-        Numbers of the n channels rendered, by layer.
+        Channel numbers by layer, from input to output: the first n of a layer's are rendered.
     responses : mapping of str to mapping of str to array, (N, C)
         Mean activation of every channel on N real patches, by name and layer.
+    groups : array, (N,), optional
+        Groups of the patches, for the columns of `belief.believe`.
     once : callable
         Function that calls another with its arguments and keeps the result, such as ``Run.once``.
 
@@ -70,10 +75,11 @@ def achieved(
         One row per name and channel: ``network``, ``layer``, ``channel``, mean activation on its
         ``image`` and on the patches (``patches_mean``, ``patches_max``), and the `MEASURES`.
     """
-    pairs = [(layer, number) for layer, numbers in channels.items() for number in numbers]
     tables = {}
     for name, model in networks.items():
         pixels = np.concatenate([to_uint8(images[name][layer]) for layer in channels])
+        counts = {layer: len(images[name][layer]) for layer in channels}
+        pairs = [(layer, n) for layer, count in counts.items() for n in channels[layer][:count]]
         features = once(layer_features, model, pixels, layers=list(channels))
         on_patches = [responses[name][layer][:, number] for layer, number in pairs]
         tables[name] = pd.DataFrame(pairs, columns=["layer", "channel"]).assign(
@@ -83,6 +89,9 @@ def achieved(
             bytes_per_pixel=compressed_bytes(pixels),
             spectral_slope=spectral_slope(pixels),
         )
+        if groups is not None:
+            believed = believe(features, responses[name], groups, counts)
+            tables[name] = pd.concat([tables[name], believed], axis=1)
     return pd.concat(tables, names=["network"]).reset_index("network").reset_index(drop=True)
 
 
@@ -112,7 +121,7 @@ def complexity_by_layer(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        Table of `achieved`, with the same channels for each network.
+        Table of `achieved`; networks are compared by the channels that both have.
 
     Returns
     -------
@@ -123,11 +132,12 @@ def complexity_by_layer(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for layer, channels in table.groupby("layer", sort=False):
         for measure in MEASURES:
-            wide = channels.pivot(index="channel", columns="network", values=measure).dropna()
+            wide = channels.pivot(index="channel", columns="network", values=measure)
             series = {name: wide[name] for name in table["network"].unique()}
             pairs = itertools.combinations([*series], 2)
             series |= {f"{b} - {a}": wide[b] - wide[a] for a, b in pairs}
             for name, values in series.items():
+                values = values.dropna()
                 interval = mean_interval(values.to_numpy())
                 rows.append((layer, measure, name, values.mean(), *interval, len(values)))
     return pd.DataFrame(rows, columns=["layer", "measure", "network", "mean", "low", "high", "n"])

@@ -19,6 +19,15 @@ BY = ("activation", "relevance")
 
 
 @dataclass(frozen=True)
+class ChannelScores:
+    """Scores of the C channels of a layer on N patches."""
+
+    layer: str
+    values: np.ndarray  # (N, C), float32: mean activation, or sum of relevance, over positions
+    best: np.ndarray  # (N, C, 2), row and column of the position at which each is highest
+
+
+@dataclass(frozen=True)
 class Exemplars:
     """The patches that come first for a channel, each cut to what its best position sees."""
 
@@ -29,56 +38,36 @@ class Exemplars:
     images: list[np.ndarray]  # of each, (h, w, 3), uint8
 
 
-def channel_scores(
-    model: Model, images: np.ndarray, layer: str, channels: Sequence[int], by: str = BY[0]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score channels on patches, and find their best positions, in one pass.
+def channel_scores(model: Model, images: np.ndarray, layer: str) -> dict[str, ChannelScores]:
+    """Score the channels of a layer on patches by activation and by relevance, in one pass.
+
+    Relevance is activation times the derivative of the log-odds of tumor.
 
     Parameters
     ----------
-    model : Model, with a head for relevance
+    model : Model, with a head
     images : array, (N, H, W, 3), uint8, which may be on disk
     layer : str
-    channels : sequence of int, K channels of the layer
-    by : str
-        ``activation``: the mean over positions; ``relevance``: the sum over positions of activation
-        times the derivative of the log-odds of tumor.
 
     Returns
     -------
-    scores : array, (N, K), float32
-    best : array, (N, K, 2), int
-        Row and column of the position at which the activation, or the relevance, is highest.
+    dict of str to ChannelScores, by ``activation`` and ``relevance``
     """
-    if by not in BY:
-        raise ValueError(f"by is {by!r}; expected {' or '.join(BY)}.")
     model.check_spatial([layer])
-    count = model.layer(layer).output.shape[-1]
-    if wrong := [number for number in channels if not 0 <= number < count]:
-        raise ValueError(f"{layer} has {count} channels, from 0; {wrong} are none of them.")
-    build = _relevance if by == "relevance" else _activation
-    passes = model.map(build, layer, tuple(channels), images=images, description=by)
-    scores, best = zip(*((s.numpy(), b.numpy()) for s, b in passes), strict=True)
-    return np.concatenate(scores), np.concatenate(best)
+    passes = model.map(_both_scores, layer, images=images, description=f"relevance, {layer}")
+    columns = [np.concatenate(column) for column in zip(*passes, strict=True)]
+    return {name: ChannelScores(layer, *columns[2 * i : 2 * i + 2]) for i, name in enumerate(BY)}
 
 
-def _activation(model: Model, layer: str, channels: tuple[int, ...]) -> Callable:
-    network = model.submodel([layer])
-
-    def score(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        values = tf.gather(network(batch, training=False)[layer], channels, axis=-1)
-        return tf.reduce_mean(values, axis=(1, 2)), _highest(values)
-
-    return score
-
-
-def _relevance(model: Model, layer: str, channels: tuple[int, ...]) -> Callable:
+def _both_scores(model: Model, layer: str) -> Callable:
+    """Make the function from a batch to values and best positions of both scores."""
     forward_and_backward = model.activations_and_gradients([layer])
 
-    def score(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def score(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         activations, gradients, _ = forward_and_backward(batch)
-        values = tf.gather(activations[layer] * gradients[layer], channels, axis=-1)
-        return tf.reduce_sum(values, axis=(1, 2)), _highest(values)
+        values, relevance = activations[layer], activations[layer] * gradients[layer]
+        mean, total = tf.reduce_mean(values, axis=(1, 2)), tf.reduce_sum(relevance, axis=(1, 2))
+        return mean, _highest(values), total, _highest(relevance)
 
     return score
 
@@ -91,25 +80,45 @@ def _highest(values: tf.Tensor) -> tf.Tensor:
     return tf.stack([place // shape[2], place % shape[2]], axis=-1)
 
 
+def most_relevant(relevance: ChannelScores, of_tumor: np.ndarray, count: int) -> list[int]:
+    """Choose the channels that raise the log-odds of tumor most, on average over tumor patches.
+
+    Parameters
+    ----------
+    relevance : ChannelScores
+    of_tumor : array, (N,), bool
+    count : int
+
+    Returns
+    -------
+    list of int, the highest first
+    """
+    if not of_tumor.any():
+        raise ValueError("no patch is of tumor; expected some, over which relevance is averaged.")
+    means = relevance.values[of_tumor].mean(axis=0)
+    return np.argsort(-means, kind="stable")[:count].tolist()
+
+
 def exemplars(
     model: Model,
     patches: PatchSet,
-    layer: str,
     channels: Sequence[int],
+    scores: ChannelScores,
     *,
-    by: str = BY[0],
     count: int = 4,
 ) -> list[Exemplars]:
-    """Find the patches that excite channels most, each cut to its best position's receptive field.
+    """Find the patches that come first for channels, each cut to its best position's field.
 
     What lies on the same place of a slide, such as the same nucleus in overlapping patches, comes
     once: of exemplars whose centres are closer than half the side of their cuts, the first.
 
     Parameters
     ----------
-    model, layer, channels, by
-        As in `channel_scores`.
+    model : Model
     patches : PatchSet
+    channels : sequence of int
+    scores : ChannelScores
+        Scores of the patches, from `channel_scores`.
     count : int
         Largest number of exemplars per channel.
 
@@ -117,23 +126,28 @@ def exemplars(
     -------
     list of Exemplars, one per channel
     """
-    scores, best = channel_scores(model, patches.images, layer, channels, by)
+    total = scores.values.shape[1]
+    if wrong := [number for number in channels if not 0 <= number < total]:
+        raise ValueError(f"{scores.layer} has {total} channels, from 0; {wrong} are none of them.")
+    if len(scores.values) != len(patches):
+        raise ValueError(f"scores of {len(scores.values)} patches for {len(patches)} patches.")
     size = patches.images.shape[1:3]
-    axes = positions(model, layer, size)
-    places = np.stack([a.first + a.step * best[..., i] for i, a in enumerate(axes)], axis=-1)
+    axes = positions(model, scores.layer, size)
     sides = [min(axis.field, side) for axis, side in zip(axes, size, strict=True)]
-    corners = np.rint(places - (np.array(sides) - 1) / 2).astype(int)
-    corners = np.clip(corners, 0, np.array(size) - sides)  # the field may end beyond the patch
     chosen = []
-    for k, channel in enumerate(channels):
-        order = np.argsort(-scores[:, k], kind="stable")
-        rows = _distinct(patches, order, places[:, k], max(sides) / 2, count)
-        boxes = np.concatenate([corners[rows, k], corners[rows, k] + sides], axis=1)
+    for channel in channels:
+        values, best = scores.values[:, channel], scores.best[:, channel]
+        places = np.stack([a.first + a.step * best[:, i] for i, a in enumerate(axes)], axis=-1)
+        corners = np.rint(places - (np.array(sides) - 1) / 2).astype(int)
+        corners = np.clip(corners, 0, np.array(size) - sides)  # the field may end beyond the patch
+        order = np.argsort(-values, kind="stable")
+        rows = _distinct(patches, order, places, max(sides) / 2, count)
+        boxes = np.concatenate([corners[rows], corners[rows] + sides], axis=1)
         images = [
             np.asarray(patches.images[row])[top:bottom, left:right]
             for row, (top, left, bottom, right) in zip(rows, boxes, strict=True)
         ]
-        chosen.append(Exemplars(channel, rows, scores[rows, k], boxes, images))
+        chosen.append(Exemplars(channel, rows, values[rows], boxes, images))
     return chosen
 
 

@@ -84,7 +84,8 @@ def compare_priors(
         mean of the patches, in units of how far the highest patch goes.
     summary : DataFrame
         One row per ``network`` and pair of priors (``of``, ``to``): mean ``difference`` of the
-        reach, its 95 % interval over channels, and their number.
+        reach, its 95 % interval over channels, and their number. For networks after the first,
+        another row, such as of ``"finetuned - pretrained"``: how much more the prior matters.
     """
     tables = {
         prior: achieved(models, by_network, channels, responses, once=once)
@@ -93,13 +94,16 @@ def compare_priors(
     table = pd.concat(tables, names=["prior"]).reset_index("prior").reset_index(drop=True)
     span = table["patches_max"] - table["patches_mean"]
     table["reach"] = (table["image"] - table["patches_mean"]) / span.where(span > 0)
+    wide = table.pivot(index=["layer", "channel"], columns=["network", "prior"], values="reach")
+    reference, *others = models
+    first, *priors = images
     rows = []
-    first, *others = images
-    for network, its_rows in table.groupby("network", sort=False):
-        wide = its_rows.pivot(index=["layer", "channel"], columns="prior", values="reach")
-        for other in others:
-            differences = (wide[other] - wide[first]).dropna().to_numpy()
-            low, high = mean_interval(differences)
-            rows.append((network, other, first, differences.mean(), low, high, len(differences)))
+    for prior in priors:
+        differences = {name: wide[name][prior] - wide[name][first] for name in models}
+        for name in others:
+            differences[f"{name} - {reference}"] = differences[name] - differences[reference]
+        for name, values in differences.items():
+            known = values.dropna().to_numpy()
+            rows.append((name, prior, first, known.mean(), *mean_interval(known), len(known)))
     columns = ["network", "of", "to", "difference", "low", "high", "channels"]
     return table, pd.DataFrame(rows, columns=columns)

@@ -106,6 +106,7 @@ def render_channels(
     batch_size: int = BATCH_SIZE,
     last_relus: str = "redirected",
     dtype: str = "float32",
+    fewer: Mapping[str, int] | None = None,
     over: Callable[..., Iterable[tuple[str, dict]]] = map_chunks,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Render the same channels of several networks, from the same start.
@@ -124,6 +125,9 @@ def render_channels(
     last_relus, dtype : str
         Treatment of the last ReLUs (``redirected``, ``linear`` or ``kept``), and precision of the
         network (``float32`` or ``bfloat16``), as of `preparation.prepare_network`.
+    fewer : mapping of str to int, optional
+        Networks of which only so many channels per layer are rendered, the first. What is saved is
+        whole batches.
     over : callable
         How chunks of a layer's channels are computed: `map_chunks`, here or by workers, or
         `Run.map_chunks`, which keeps them.
@@ -134,11 +138,13 @@ def render_channels(
         By network and layer, in the order of the layer's channels.
     """
     options = {"batch_size": batch_size, "last_relus": last_relus, "dtype": dtype}
-    chunks = [
-        (f"{layer} {start}", (layer, tuple(numbers[start : start + CHANNELS]), seed + start))
-        for layer, numbers in channels.items()
-        for start in range(0, len(numbers), CHANNELS)
-    ]
+    chunks = []
+    for layer, numbers in channels.items():
+        wanted = {name: (fewer or {}).get(name, len(numbers)) for name in models}
+        for start in range(0, len(numbers), CHANNELS):
+            some = tuple(numbers[start : start + CHANNELS])
+            counts = {name: min(max(n - start, 0), len(some)) for name, n in wanted.items()}
+            chunks.append((f"{layer} {start}", (layer, some, counts, seed + start)))
     rendered = {name: {layer: [] for layer in channels} for name in models}
     bar = {"desc": "channels", "total": len(chunks), "disable": len(chunks) < 2}
     shared = (models, recipe, size, options)
@@ -158,24 +164,30 @@ def render_chunk(
     options: Mapping[str, str | int],
     layer: str,
     numbers: Sequence[int],
+    counts: Mapping[str, int],
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Render channels of one layer; networks of one architecture share its graph."""
+    """Render channels of one layer, the first of them by the count of each network.
+
+    Networks of one architecture share its graph.
+    """
     values = [objectives.channel(layer, number) for number in numbers]
     variations = [weight * objectives.total_variation() for weight in recipe.total_variation]
     targets = [[value - term for value in values] for term in variations] or [values]
     ascent, rendered = None, {}
-    batches = -(-len(numbers) // options["batch_size"])
-    total = batches * len(models) * sum(map(len, recipe.rates))
+    batches = sum(-(-count // options["batch_size"]) for count in counts.values())
+    total = batches * sum(map(len, recipe.rates))
     with progress_bar(total=total, unit="step", leave=False) as bar:
         for name, model in models.items():
+            if not (count := counts[name]):
+                continue
             bar.set_description(f"{layer}, {name}")
-            images = recipe.start(len(numbers), size=size, seed=seed)
+            images = recipe.start(count, size=size, seed=seed)
             if ascent is None or not ascent.load(model):
                 how = recipe.move(), recipe.optimizer()
-                ascent = Ascent(model, targets[0], images, *how, **options)
+                ascent = Ascent(model, targets[0][:count], images, *how, **options)
             for rates, target in zip(recipe.rates, targets, strict=True):
                 schedule = {"seed": seed, "rates": rates, "tick": bar.update}
-                ascent.run(target, images, [len(rates)], **schedule)
+                ascent.run(target[:count], images, [len(rates)], **schedule)
             rendered[name] = images().numpy()
     return rendered

@@ -134,7 +134,7 @@ class Ascent:
             raise ValueError("objectives that compare images need them whole, without crops.")
         coupled = images.shared or compared  # depend on each other
         size = images.batch if coupled else max(1, batch_size // move.count)
-        self.batches = _batches(images.batch, size)
+        self.batches = _batches(images.batch, -(-images.batch // -(-images.batch // size)))
         self._move, self._optimizer, self._transparency = move, optimizer, transparency
         self._preprocesses = model.preprocesses
         self._prepare = partial(prepare_network, layers=self.layers, **preparation)
@@ -195,14 +195,15 @@ class Ascent:
     ) -> Rendering:
         """Continue from the current images, with these learning rates; call `tick` at each step.
 
-        The objectives may differ from those compiled in numbers alone, the images in values alone.
+        The objectives may differ from those compiled in numbers alone, the images in values, and in
+        how many there are.
         """
         _, table = tabulate(objectives)
         values = [variable.numpy() for variable in images.variables]
         kept = np.zeros((len(thresholds), images.batch, *images.size, 3), np.float32)
         history = np.full((thresholds[-1], images.batch), np.nan, np.float32)
         used = np.zeros((images.batch, *images.size), np.float32) if self._transparency else None
-        for batch in self.batches:
+        for batch in _batches(images.batch, len(self.batches[0])):
             indices = [batch if len(value) == images.batch else [0] for value in values]
             _assign(self._variables, [v[i] for v, i in zip(values, indices, strict=True)])
             _assign(self._optimizer.variables, self._optimizer_start)
@@ -246,7 +247,6 @@ def _assign(variables: Sequence, values: Sequence[np.ndarray]) -> None:
 def _batches(count: int, size: int) -> list[np.ndarray]:
     """Indices of equally many images, to trace once: a short batch repeats its last image."""
     batches = -(-count // size)
-    size = -(-count // batches)
     return np.split(np.minimum(np.arange(batches * size), count - 1), batches)
 
 

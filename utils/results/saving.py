@@ -1,6 +1,6 @@
 """What notebooks show and save together: channel images, overlays with their cards, the gate."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ def save_channels(
     title: str,
     maker: str = "",
     exciting: Mapping[str, Sequence[np.ndarray]] | None = None,
+    unlike: Collection[tuple[str, str, int]] = (),
 ) -> dict[str, Figure]:
     """Save the image of every channel of a network, and a page per layer.
 
@@ -37,6 +38,8 @@ def save_channels(
     exciting : mapping of str to sequence of array, (at most 9, h, w, 3), optional
         Patches that excite each channel most, by layer, for pages and beside the images. Without
         them, the pages show the images of all networks.
+    unlike : collection of (network, layer, channel)
+        Images to mark on pages beside patches, from `belief.unlike_patches`.
 
     Returns
     -------
@@ -47,7 +50,9 @@ def save_channels(
         images, heading = rendered[network][layer], f"{title}, {layer}"
         if exciting:
             titles = [f"channel {number}" for number in numbers]
-            page = figures.channels_with_patches(images, exciting[layer], titles, title=heading)
+            strange = [(network, layer, number) in unlike for number in numbers]
+            options = {"title": heading, "unlike": strange}
+            page = figures.channels_with_patches(images, exciting[layer], titles, **options)
             alt, shown = f"{heading}: channels beside patches", network
         else:
             titles = [f"{name} {number}" for name in rendered for number in numbers]

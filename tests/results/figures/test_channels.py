@@ -36,6 +36,21 @@ def test_overview_has_one_block_per_network_and_one_row_per_layer(pictures):
         np.testing.assert_array_equal(_shown(part.axes), pictures[:4])
 
 
+def test_images_unlike_any_patch_are_framed_and_the_title_says_so(pictures):
+    networks = {name: {"a": pictures[:2]} for name in ("x", "y")}
+    plain = figures.channel_overview(networks, {"a": [3, 40]}, title="t")
+    assert plain.get_suptitle() == "t"
+    figure = figures.channel_overview(networks, {"a": [3, 40]}, unlike={("y", "a", 3)}, title="t")
+    assert [[axes.get_frame_on() for axes in part.axes] for part in figure.subfigs] == [
+        [False, False],
+        [True, False],
+    ]
+    assert figure.get_suptitle().startswith("t\nframed")
+    patches = [np.zeros((1, 6, 6, 3), np.uint8)] * 2
+    figure = figures.channels_with_patches(pictures[:2], patches, ["1", "2"], unlike=[False, True])
+    assert [axes.get_frame_on() for axes in figure.axes] == [False, False, True, False]
+
+
 def test_channels_stand_beside_their_patches(pictures):
     patches = [np.full((n, 6, 6, 3), 25 * n, np.uint8) for n in (9, 4, 1)]
     figure = figures.channels_with_patches(pictures[:3], patches, ["1", "2", "3"])

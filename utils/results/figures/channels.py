@@ -1,13 +1,17 @@
 """Figures of images that maximise channels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import cv2
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from utils.results.figures import style
+
+_UNLIKE = "#d55e00"
+_FRAMED = "\nframed: the image travels through the network unlike any patch"
 
 
 def patchwork(
@@ -29,15 +33,27 @@ def patchwork(
 
 
 def channels_with_patches(
-    images: np.ndarray, patches: Sequence[np.ndarray], titles: Sequence[str], *, title: str = ""
+    images: np.ndarray,
+    patches: Sequence[np.ndarray],
+    titles: Sequence[str],
+    *,
+    title: str = "",
+    unlike: Sequence[bool] = (),
 ) -> Figure:
-    """Show the image of each channel beside the (at most nine) patches that excite it most."""
+    """Show the image of each channel beside the (at most nine) patches that excite it most.
+
+    Images that travel `unlike` any patch are framed.
+    """
     montages = map(montage, patches)
     pictures = [picture for pair in zip(images, montages, strict=True) for picture in pair]
     texts = [text for name in titles for text in (name, "most exciting patches")]
+    title = f"{title}{_FRAMED if any(unlike) else ''}"
     figure = patchwork(pictures, texts, columns=2 * min(4, len(images)), title=title, cell=1.5)
     for axes in figure.axes[1::2]:
         axes.title.set_fontsize(7)
+    for axes, strange in zip(figure.axes[::2], unlike, strict=False):
+        if strange:
+            _frame(axes)
     return figure
 
 
@@ -45,16 +61,18 @@ def channel_overview(
     networks: Mapping[str, Mapping[str, np.ndarray]],
     channels: Mapping[str, Sequence[int]],
     *,
+    unlike: Collection[tuple[str, str, int]] = (),
     title: str = "",
     cell: float = 0.75,
 ) -> Figure:
     """Show the same channels of several networks side by side, one layer per row.
 
     The networks map layers to images, ``(n, H, W, 3)``; the channels map layers to their numbers.
+    Images that travel `unlike` any patch, given as network, layer and channel, are framed.
     """
     count = max(map(len, channels.values()))
     figure = Figure((cell * count * len(networks) + 1.2, (cell + 0.2) * len(channels) + 0.6))
-    figure.suptitle(title)
+    figure.suptitle(f"{title}{_FRAMED if unlike else ''}")
     columns = figure.subfigures(1, len(networks), squeeze=False)[0]
     for column, (network, rendered) in zip(columns, networks.items(), strict=True):
         column.suptitle(network)
@@ -63,7 +81,16 @@ def channel_overview(
             row[0].set_ylabel(layer, fontsize=8)
             for axes, image, number in zip(row, rendered[layer], numbers, strict=False):
                 style.show_image(axes, image, f"{number}", fontsize=7, pad=2)
+                if (network, layer, number) in unlike:
+                    _frame(axes)
     return figure
+
+
+def _frame(axes: Axes) -> None:
+    """Frame an image which travels through the network unlike any patch."""
+    axes.set_frame_on(True)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=_UNLIKE, linewidth=2)
 
 
 def complexity_by_layer(
