@@ -186,3 +186,32 @@ def test_model_zoo_from_files_and_from_the_dead_bucket(tmp_path, model, images, 
         vision_models.InceptionV1()
     with pytest.raises(FileNotFoundError, match="to_lucid"):
         _ = vision_models.InceptionV3_slim.layers[0].activations
+
+
+def test_redirected_gradient_is_lucids_own_bit_by_bit(optvis, model, monkeypatch):
+    """Also where all of an image's gradient is blocked, and after the first 16 steps."""
+    monkeypatch.setattr(tensorflow1, "_PATCHES", {})
+    spec = tensorflow1._LucidFinder.find_spec(
+        "lucid.misc.redirected_relu_grad", import_lucid().misc.__path__
+    )
+    original = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(original)
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(4, 5, 5, 3)).astype(np.float32)
+    gradient = generator.normal(size=x.shape).astype(np.float32)
+    x[1] = -np.abs(x[1])
+    gradient[2] = 0
+    x[3] = 0
+    tf1 = tf.compat.v1
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        step = tf1.train.get_or_create_global_step()
+        relu = tf.nn.relu(tf.constant(x))
+        ours, lucids = (
+            module.redirected_relu_grad(relu.op, tf.constant(gradient))
+            for module in (import_lucid().misc.redirected_relu_grad, original)
+        )
+        for number in (0, 16, 17):
+            session.run(step.assign(number))
+            one, other = session.run([ours, lucids])
+            np.testing.assert_array_equal(one, other)
+            assert (one[1] != 0).any() == (number <= 16)

@@ -28,6 +28,13 @@ def test_similarity_is_the_mean_rank_correlation():
         one, other = ((x[layer] - mean) / deviation for x in (images, patches))
         expected.append([[spearmanr(a, b).statistic for b in other] for a in one])
     np.testing.assert_allclose(similarity, np.mean(expected, axis=0), atol=1e-6)
+    among = path_similarity(images, images, LAYERS, patches)
+    np.testing.assert_allclose(among.diagonal(), 1, rtol=1e-6)
+    expected = []
+    for layer in LAYERS:
+        mean, deviation = patches[layer].mean(axis=0), patches[layer].std(axis=0)
+        expected.append(spearmanr(*(images[layer][:2] - mean) / deviation).statistic)
+    assert among[0, 1] == pytest.approx(np.mean(expected), abs=1e-6)
     constant = {layer: np.hstack([x, np.ones((len(x), 2))]) for layer, x in patches.items()}
     more = {layer: np.hstack([x, np.full((len(x), 2), 5.0)]) for layer, x in images.items()}
     np.testing.assert_allclose(path_similarity(more, constant, LAYERS), similarity, atol=1e-6)

@@ -1,20 +1,19 @@
 """Any Keras network as a Lucid model, and images rendered by Lucid, reproducibly."""
 
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.util import deprecation
 
+from utils.lucid_bridge.freezing import cut, freeze
 from utils.lucid_bridge.tensorflow1 import import_lucid, tf1
 from utils.networks.backbones import nearest_names
-from utils.networks.checkpoints import flatten
 from utils.progress import progress_bar
 
 
@@ -32,10 +31,15 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
     -------
     lucid.modelzoo.vision_base.Model
         Model for all of ``lucid.optvis``. Its layers carry Keras' names; those of an InceptionV3
-        carry those of Lucid's model zoo, Keras' and the paper's short ones (``mixed5b``) too.
+        carry those of Lucid's model zoo, Keras' and the paper's short ones (``mixed5b``) too. A
+        finetuned `Model` has the labels ``normal`` and ``tumor``, and a layer ``log_odds`` with
+        one column for each, such as for ``objectives.class_logit("log_odds", "tumor")``.
     """
     network, backbone = getattr(model, "network", model), getattr(model, "backbone", None)
-    lucid_model = _keras_model_class()(*_freeze(network))
+    has_head = backbone is not None and len(network.outputs[0].shape) == 2
+    lucid_model = _keras_model_class()(*freeze(network, log_odds=has_head))
+    if has_head:
+        lucid_model.labels = ["normal", "tumor"]
     lucid_model.name, lucid_model.image_value_range = network.name, image_value_range
     sizes = network.input_shape[1:3]
     if backbone is not None:
@@ -49,65 +53,6 @@ def to_lucid(model: Any, *, image_value_range: tuple = (-1, 1)):
             lucid_model.identity = model.identity
     lucid_model.image_shape = [*sizes, 3]
     return lucid_model
-
-
-def _check(network: keras.Model) -> None:
-    for layer in network.layers:
-        form = getattr(layer, "data_format", None)
-        groups = layer.groups if isinstance(layer, keras.layers.Conv2D) else 1
-        custom = type(layer).__module__.partition(".")[0] != "keras"
-        if custom or form == "channels_first" or groups > 1:  # no gradient once frozen
-            raise ValueError(
-                f"layer {layer.name!r} is a {type(layer).__name__}, {form}, {groups} groups; "
-                "expected a layer of keras.layers, channels last, without groups."
-            )
-
-
-def _zoo_names(operations: Mapping[str, keras.Operation]) -> dict[str, str]:
-    """Map Keras' layer names to those of Lucid's model zoo, if the network is an InceptionV3."""
-    # The first five activations, since Keras' numbers count on from earlier networks.
-    stem = [n for n, op in operations.items() if isinstance(op, keras.layers.Activation)][:5]
-    keras_names = [*stem, *(f"mixed{i}" for i in range(11)), "predictions"]
-    zoo = import_lucid().modelzoo.vision_models.InceptionV3_slim.layers
-    layers = {k: layer for k, layer in zip(keras_names, zoo, strict=False) if k in operations}
-    is_inception = "mixed0" in layers and all(
-        operations[name].output.shape[-1] == layer.depth or name == "predictions"
-        for name, layer in layers.items()  # the zoo's predictions have one class more
-    )
-    return {name: layer.name for name, layer in layers.items()} if is_inception else {}
-
-
-def _freeze(network: keras.Model) -> tuple[tf1.GraphDef, dict[str, tuple[str, tf.Tensor]]]:
-    """Make a constant graph, and map Keras' layer names to Lucid's name and the tensor."""
-    flat = flatten(network)
-    _check(flat)
-    outputs = {
-        operation.name: operation.output
-        for operation in flat.operations
-        # Without a number of channels, as after Flatten of an image of any size, none is shown.
-        if isinstance(operation.output, keras.KerasTensor)
-        and not isinstance(operation, keras.layers.InputLayer)
-        and len(operation.output.shape) > 1
-        and operation.output.shape[-1]
-    }
-    graph = keras.Model(flat.inputs[0], outputs)
-    operations = {op.name: op for op in graph.operations if op.name in outputs}
-    zoo_names, layers = _zoo_names(operations), {}
-
-    def forward(images):
-        with tf.name_scope("keras"):  # leaves the layers' names to their outputs
-            computed = graph(images, training=False)
-        for name in operations:
-            # In single precision, whatever the policy: the constants in Lucid's objectives are.
-            output = tf.cast(computed[name], tf.float32)
-            lucid_name = zoo_names.get(name, name)
-            layers[name] = lucid_name, tf.identity(output, name=lucid_name)
-        return [tensor for _, tensor in layers.values()]
-
-    # Height and width stay open: Lucid's transformations change them at every step.
-    spec = tf.TensorSpec([None, None, None, 3], tf.float32, name="input")
-    traced = tf.function(forward, input_signature=[spec], autograph=False).get_concrete_function()
-    return convert_variables_to_constants_v2(traced).graph.as_graph_def(), layers
 
 
 @cache
@@ -128,7 +73,7 @@ def _keras_model_class() -> type:
             for keras_name, (lucid_name, tensor) in layers.items():
                 tags = {2: ["dense"], 4: ["conv"]}.get(tensor.shape.rank, [])
                 layer = vision_base.Layer(self, lucid_name, tensor.shape[-1], tags)
-                layer.node = tensor.op.name
+                layer.node, layer.shape = tensor.op.name, tensor.shape
                 self.by_name[keras_name] = self.by_name[lucid_name] = layer
                 if lucid_name != keras_name:  # .../Conv2d_4a_3x3/Relu is conv2d_4a in the paper
                     paper_name = lucid_name.split("/")[-2].lower().replace("mixed_", "mixed")
@@ -146,6 +91,12 @@ def _keras_model_class() -> type:
                 nearest = nearest_names(name, self.by_name) or list(self.by_name)[:5]
                 raise ValueError(f"{self.name} has no layer {name!r}; the nearest are {nearest}.")
             return self.by_name[name]
+
+        def cut(self, names):
+            """Return a copy without what some layers do not need."""
+            smaller = copy.copy(self)
+            smaller.graph_def = cut(self.graph_def, [self.node_name(n) for n in ("input", *names)])
+            return smaller
 
         def node_name(self, name):
             """Return what the graph calls a layer; "input" and "labels" are Lucid's own."""
@@ -190,9 +141,11 @@ def render(
     make_vis_T = import_lucid().optvis.render.make_vis_T
     state = np.random.get_state()  # the generator from which Lucid draws its first images
     with tf1.Graph().as_default(), tf1.Session() as session, deprecation.silence():
-        tf1.set_random_seed(seed)
-        np.random.seed(seed)
         try:
+            if hasattr(model, "cut"):
+                model = model.cut(_needed_layers(model, objective, param_f))
+            tf1.set_random_seed(seed)
+            np.random.seed(seed)
             tensors = make_vis_T(
                 model,
                 objective,
@@ -207,6 +160,22 @@ def render(
             return session.run(tensors("input"))
         finally:
             np.random.set_state(state)
+
+
+def _needed_layers(model: Any, objective: Any, param_f: Callable) -> list[str]:
+    """Names of the layers that an objective measures, found by calling it on placeholders."""
+    needed = []
+
+    def tensors(name: str) -> Any:
+        if name in ("input", "labels"):
+            return images if name == "input" else model.labels
+        needed.append(name)
+        return tf1.placeholder(tf.float32, [images.shape[0], *model.get_layer(name).shape[1:]])
+
+    with tf1.Graph().as_default(), deprecation.silence():
+        images = param_f()
+        import_lucid().optvis.objectives.as_objective(objective)(tensors)
+    return needed
 
 
 def render_all(

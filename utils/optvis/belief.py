@@ -16,7 +16,10 @@ QUANTILE = 0.05  # of patches among each other, below which an image travels unl
 
 
 def path_similarity(
-    images: Mapping[str, np.ndarray], patches: Mapping[str, np.ndarray], layers: Sequence[str]
+    images: Mapping[str, np.ndarray],
+    patches: Mapping[str, np.ndarray],
+    layers: Sequence[str],
+    reference: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Compare the paths of images and patches: mean rank correlation of features over layers.
 
@@ -25,9 +28,11 @@ def path_similarity(
     images : mapping of str to array, (n, C)
         Mean activation of every channel, by layer, such as from `layer_features`.
     patches : mapping of str to array, (N, C)
-        The same of patches, by whose mean and deviation channels are standardised.
+        The same of patches.
     layers : sequence of str
         Layers on the path, up to that of the channel.
+    reference : mapping of str to array, (M, C), optional
+        Features by whose mean and deviation channels are standardised, by default the patches'.
 
     Returns
     -------
@@ -35,12 +40,13 @@ def path_similarity(
     """
     total = 0
     for layer in layers:
-        reference = np.asarray(patches[layer], np.float64)
-        deviation = reference.std(axis=0)
+        typical = np.asarray((reference or patches)[layer], np.float64)
+        deviation = typical.std(axis=0)
         kept = deviation > 1e-6 * deviation.max()
+        mean = typical.mean(axis=0)[kept]
         ranks = [
-            rankdata((x[:, kept] - reference.mean(axis=0)[kept]) / deviation[kept], axis=1)
-            for x in (np.asarray(images[layer], np.float64), reference)
+            rankdata((np.asarray(x[layer], np.float64)[:, kept] - mean) / deviation[kept], axis=1)
+            for x in (images, patches)
         ]
         ranks = [r - r.mean(axis=1, keepdims=True) for r in ranks]
         ranks = [r / np.linalg.norm(r, axis=1, keepdims=True) for r in ranks]
