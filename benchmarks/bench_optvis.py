@@ -94,15 +94,15 @@ def lucid_naive(lucid_model, layer, number):
 
 def lucid_expert(lucid_model, layer, numbers):
     def run(steps):
-        return lucid_bridge.render_channels(
-            lucid_model,
-            layer,
-            numbers,
+        rendered = lucid_bridge.render_channels(
+            {"it": lucid_model},
+            {layer: numbers},
             size=SIZE,
             steps=steps,
             transforms=standard_of_lucid(),
             progress=False,
         )
+        return rendered["it"][layer]
 
     return run
 

@@ -62,7 +62,8 @@ def render(model, lucid_model, layer, numbers, recipe, seed):
     begun = time.perf_counter()
     if recipe is None:
         options = {"size": SIZE, "steps": 512, "seed": seed, "progress": False}
-        images = lucid_bridge.render_channels(lucid_model, layer, numbers, **options)
+        one = {"it": lucid_model}
+        images = lucid_bridge.render_channels(one, {layer: numbers}, **options)["it"][layer]
     else:
         options = {"size": SIZE, "seed": seed}
         rendered = recipes.render_channels({"it": model}, {layer: numbers}, recipe, **options)

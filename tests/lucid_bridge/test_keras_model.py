@@ -1,22 +1,11 @@
-from functools import partial
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
 
-from utils.lucid_bridge import (
-    aligned_images,
-    import_lucid,
-    render,
-    render_all,
-    render_channels,
-    to_lucid,
-)
+from utils.lucid_bridge import import_lucid, render_channels, to_lucid
 from utils.networks import load_model
-
-VECTOR = np.linspace(-1, 1, 8, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +52,7 @@ def test_frozen_at_once_and_keras_lives_on(model, network, images, activations):
     nodes = [len(layer._inbound_nodes) for layer in clone.layers]
     frozen = to_lucid(clone)
     before = activations(frozen, images, "first")
-    render_channels(frozen, "second", [0], size=32, steps=1, progress=False)
+    render_channels({"it": frozen}, {"second": [0]}, size=32, steps=1, progress=False)
     assert tf.executing_eagerly()
     clone.compile("adam", "mse")
     clone.fit(images[:, :32, :32], np.zeros((2, 5)), epochs=2, verbose=0)
@@ -168,83 +157,3 @@ def test_densenet_preprocessing_is_per_channel(images, assert_same_activations):
     names = {name: model.layer(name).name for name in model.backbone.layers}
     inputs = model.preprocess(images * 255)
     assert_same_activations(lucid_model, model.network, images, inputs, names)
-
-
-def test_activation_grid(optvis, model, images, activations):
-    cells = activations(model, images[:1, :32, :32], "second")[0, ::14, ::14].reshape(-1, 8)
-    directions = [optvis.objectives.direction("second", v, batch=i) for i, v in enumerate(cells)]
-    grid = render(
-        model,
-        optvis.objectives.Objective.sum(directions),
-        lambda: optvis.param.image(32, batch=len(cells)),
-        steps=20,
-        transforms=[],
-        progress=False,
-    )
-    reached = activations(model, grid, "second")
-    products = np.einsum("nhwc,mc->nm", reached, cells)
-    assert len(cells) == 4 and (products.diagonal() > 0).all()
-
-
-def test_aligned_images_share_what_is_coarse(optvis, model):
-    objective = optvis.objectives.channel_interpolate("second", 1, "second", 2)
-    aligned, alone = partial(aligned_images, 32, 3), partial(optvis.param.image, 32, batch=3)
-    images = render(model, objective, aligned, steps=30, progress=False)
-    assert images.shape == (3, 32, 32, 3) and 0 <= images.min() < images.max() <= 1
-    apart = render(model, objective, alone, steps=30, progress=False)
-    alike, unlike = (np.corrcoef(x.reshape(3, -1))[0, 1:].mean() for x in (images, apart))
-    assert alike > unlike
-
-
-def test_objectives_render_by_seed(model):
-    optvis = import_lucid().optvis
-    objective = optvis.objectives.direction("second", VECTOR) + optvis.objectives.channel("norm", 1)
-    options = {"steps": 3, "seed": 4, "progress": False}
-    start = partial(optvis.param.image, 32, batch=2)
-    rendered = render(model, objective, start, **options)
-    assert rendered.shape == (2, 32, 32, 3)
-    assert rendered.tobytes() == render(model, objective, start, **options).tobytes()
-    examples = {"two": (objective, start), "one": ("norm:1", partial(optvis.param.image, 32))}
-    images, titles = render_all(model, examples, **options)
-    assert titles == ["two", "", "one"] and images.shape == (3, 32, 32, 3)
-    np.testing.assert_array_equal(images[:2], rendered)
-
-
-def test_render_channels_repeats_and_maximises(model, capsys, activations):
-    options = {"size": 32, "steps": 16, "progress": False}
-    np.random.seed(7)
-    expected = np.random.rand()
-    np.random.seed(7)
-    rendered = render_channels(model, "norm", [2, 4], seed=3, **options)
-    assert np.random.rand() == expected
-    assert rendered.shape == (2, 32, 32, 3) and rendered.dtype == np.float32
-    assert 0 <= rendered.min() < rendered.max() <= 1
-    again = render_channels(model, "norm", [2, 4], seed=3, **options)
-    assert rendered.tobytes() == again.tobytes()
-    assert rendered.tobytes() != render_channels(model, "norm", [2, 4], **options).tobytes()
-    start = render_channels(model, "norm", [2, 4], seed=3, **options | {"steps": 0})
-    still = render_channels(model, "norm", [2, 4], seed=3, learning_rate=0.0, **options)
-    np.testing.assert_allclose(still, start, atol=1e-6)
-    for channel, pair in zip((2, 4), zip(start, rendered, strict=True), strict=True):
-        at_start, reached = activations(model, np.stack(pair), "norm")[..., channel].mean((1, 2))
-        assert reached > at_start
-    assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("channels", [[], [8], [-1, 2]])
-def test_channels_out_of_range(model, channels):
-    with pytest.raises(ValueError, match="expected some of 0 to 7"):
-        render_channels(model, "second", channels)
-
-
-def test_render_channels_under_op_determinism(run_python):
-    run_python("""
-import keras, tensorflow as tf
-tf.config.experimental.enable_op_determinism()
-from utils.lucid_bridge import render_channels, to_lucid
-conv = keras.layers.Conv2D(4, 3, activation="relu", name="conv")
-keras.utils.set_random_seed(0)
-model = to_lucid(keras.Sequential([keras.layers.Input((None, None, 3)), conv]))
-first, second = (render_channels(model, "conv", [0, 1], size=32, steps=4) for _ in range(2))
-assert first.tobytes() == second.tobytes()
-""")
