@@ -29,6 +29,11 @@ def test_images_are_shown_to_the_network_that_is_asked(tiny_model):
     expected = layer_features(tiny_model, one)["late"]
     row = table[(table["layer"] == "late") & (table["channel"] == 0)]
     assert row["pretrained"].item() == pytest.approx(expected[1, 0], rel=1e-5)
+    images["random"] = {layer: pictures[:1] for layer, pictures in images["start"].items()}
+    more = cross_activation(tiny_model, images, channels)
+    pd.testing.assert_frame_equal(more[table.columns], table, rtol=1e-5)
+    assert more["random"].isna().tolist() == [False, False, True]
+    assert more["random"][:2].to_list() == pytest.approx(more["start"][:2].to_list(), rel=1e-5)
 
 
 def test_shares_are_ratios_of_sums_without_dead_channels():
@@ -52,6 +57,9 @@ def test_shares_are_ratios_of_sums_without_dead_channels():
     error = np.sqrt(2 / 3 * ((left_out - left_out.mean()) ** 2).sum())
     reach = (shares.loc[("all", "pretrained"), "high"] - 0.5) / error
     assert reach == pytest.approx(4.302653, rel=1e-5)  # Student's quantile for three channels
+    fewer = survival(table.assign(random=[1.0, 0, np.nan, 1])).set_index(["layer", "images"])
+    pd.testing.assert_series_equal(fewer.loc[("a", "pretrained")], row)
+    assert fewer.loc[("all", "random"), ["share", "channels", "dead"]].tolist() == [0.1, 3, 0]
     nothing = survival(table.assign(finetuned=0.0)).set_index(["layer", "images"])
     assert np.isnan(nothing.loc[("all", "pretrained"), "share"])
 

@@ -45,19 +45,27 @@ def cross_activation(
     Returns
     -------
     DataFrame, one row per ``layer`` and ``channel``
-        Spatial mean of the channel for each of the images, by their names.
+        Spatial mean of the channel for each of the images, by their names; NaN where there are
+        fewer images than channels.
     """
-    tables = []
-    for layer, numbers in channels.items():
-        pixels = np.concatenate([to_uint8(by_layer[layer]) for by_layer in images.values()])
-        response = once(layer_features, model, pixels, layers=[layer])[layer]
-        places = np.arange(len(numbers))
-        columns = {
-            name: response[index * len(numbers) + places, numbers]
-            for index, name in enumerate(images)
-        }
-        tables.append(pd.DataFrame({"layer": layer, "channel": numbers, **columns}))
-    return pd.concat(tables, ignore_index=True)
+    shown = [
+        (name, layer, to_uint8(by_layer[layer]))
+        for name, by_layer in images.items()
+        for layer in channels
+    ]
+    pixels = np.concatenate([some for *_, some in shown])
+    response = once(layer_features, model, pixels, layers=list(channels))
+    columns: dict[str, list] = {name: [] for name in images}
+    first = 0
+    for name, layer, some in shown:
+        numbers = channels[layer][: len(some)]
+        values = np.full(len(channels[layer]), np.nan)
+        values[: len(some)] = response[layer][first + np.arange(len(some)), numbers]
+        columns[name].append(values)
+        first += len(some)
+    places = [(layer, number) for layer, numbers in channels.items() for number in numbers]
+    table = pd.DataFrame(places, columns=["layer", "channel"])
+    return table.assign(**{name: np.concatenate(values) for name, values in columns.items()})
 
 
 def survival(
@@ -87,15 +95,16 @@ def survival(
     rows = []
     for layer, table in [*activations.groupby("layer", sort=False), ("all", activations)]:
         gain = (table[reference] - table[START]).to_numpy()
-        alive = gain > 1e-6 * table[reference].abs().max()
-        count = alive.sum()
-        kept = np.vstack([np.ones(count), 1 - np.eye(count)])  # all, and one left out each
+        excited = gain > 1e-6 * table[reference].abs().max()
         for name in names:
-            reached = (table[name] - table[START]).to_numpy()[alive]
+            reached = (table[name] - table[START]).to_numpy()
+            alive = excited & np.isfinite(reached)
+            count, known = alive.sum(), np.isfinite(reached).sum()
+            kept = np.vstack([np.ones(count), 1 - np.eye(count)])  # all, and one left out each
             total = np.where(kept.any(axis=1), kept @ gain[alive], np.nan)
-            shares = kept @ reached / total
+            shares = kept @ reached[alive] / total
             low, high = jackknife_interval(shares, level)
-            rows.append((layer, name, shares[0], low, high, count, len(table) - count))
+            rows.append((layer, name, shares[0], low, high, count, known - count))
     return pd.DataFrame(
         rows, columns=["layer", "images", "share", "low", "high", "channels", "dead"]
     )
