@@ -77,8 +77,11 @@ def few(tmp_path, sample):
 def test_visualize_channels(tmp_path, real_backbone, checkpoint, few):
     layers = LAYERS[real_backbone]
     options = {"CHANNELS": 2, "SIZE": 80, "STEPS": 3, "LAYERS": layers, "PATCHES": few}
+    options |= {"RELEVANT": 2}
     files = _twice("visualize_channels_CNN", tmp_path, real_backbone, checkpoint, **options)
     names = ("overview.jpg", "complexity.png", "channels.csv", "complexity.csv", "survival.png")
+    names += ("path.png", "priors.jpg", "priors.csv", "priors_channels.csv", "exemplars.jpg")
+    names += ("accentuation.jpg", "atlas.jpg")
     assert {f"{real_backbone}/{name}" for name in names} <= files
     for folder in (real_backbone, f"{real_backbone}_finetuned"):
         assert {f"{folder}/{layer}.jpg" for layer in layers} <= files

@@ -18,6 +18,7 @@ from utils.optvis.crops import Crops
 from utils.optvis.recipes import maco, render_channels
 from utils.statistics import mean_interval
 
+FEW_CROPS = Crops(count=2, size=96, sides=(0.6, 0.3))  # of each image and step
 Images = dict[str, dict[str, dict[str, np.ndarray]]]  # by prior, network and layer
 
 
@@ -28,7 +29,7 @@ def render_under_priors(
     *,
     size: int = 192,
     steps: int = 64,
-    crops: Crops | None = None,
+    crops: Crops = FEW_CROPS,
     seed: int = 0,
     over: Any = map_chunks,
 ) -> Images:
@@ -44,7 +45,7 @@ def render_under_priors(
         Magnitudes by name of the prior, such as of ImageNet and of tissue.
     size, steps, seed : int
         Side of the canvas in pixels, number of steps, and seed of each layer's first image.
-    crops : Crops, optional
+    crops : Crops
         What the networks see of the canvas.
     over : callable
         As of `render_channels`.

@@ -140,3 +140,19 @@ def test_survival_by_dose_has_one_curve_per_layer():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "5"]
     colors = {bars.lines[0].get_color() for bars in axes.containers}
     assert len(colors) == 3
+
+
+def test_paths_are_drawn_by_network_with_patches_as_ceiling():
+    rows = [
+        (network, layer, channel, 0.1 * channel + (network == "pretrained"), 2.0)
+        for network in ("pretrained", "random")
+        for layer in ("early", "late")
+        for channel in (1, 3)
+    ]
+    columns = ["network", "layer", "channel", "path", "path_patches"]
+    axes = figures.path_by_layer(pd.DataFrame(rows, columns=columns)).axes[0]
+    drawn = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
+    assert list(drawn["patches in the random network"]) == [2, 2]
+    means = {bar.get_label(): bar[0].get_ydata() for bar in axes.containers}
+    assert list(means["pretrained"]) == pytest.approx([1.2, 1.2])
+    assert list(means["random"]) == pytest.approx([0.2, 0.2])

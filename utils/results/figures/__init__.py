@@ -13,6 +13,7 @@ from utils.results.figures.channels import (
     complexity_by_layer,
     montage,
     patchwork,
+    path_by_layer,
     survival_by_dose,
     survival_by_layer,
 )

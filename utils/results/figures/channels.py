@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from utils.results.figures import style
+from utils.statistics import mean_interval
 
 _UNLIKE = "#d55e00"
 _FRAMED = "\nframed: the image travels through the network unlike any patch"
@@ -119,6 +120,32 @@ def montage(patches: np.ndarray, side: int = 64) -> np.ndarray:
     for place, patch in enumerate(patches[:9]):
         canvas[divmod(place, 3)] = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)
     return canvas.swapaxes(1, 2).reshape(3 * side, 3 * side, 3)
+
+
+def path_by_layer(table: pd.DataFrame, *, title: str = "") -> Figure:
+    """Draw how much like a patch channel images travel, with patches among each other.
+
+    The table is that of `utils.optvis.complexity.achieved`, with what `belief.believe` adds.
+    """
+    figure, ((axes,),) = style.panels(1, 1, (8, 3.8), title)
+    layers = list(table["layer"].unique())
+    rows = [
+        (network, layer, values.mean(), *mean_interval(values.to_numpy()))
+        for (network, layer), values in table.groupby(["network", "layer"])["path"]
+    ]
+    values = pd.DataFrame(rows, columns=["network", "layer", "mean", "low", "high"])
+    styles = style.network_styles(table["network"].unique())
+    indexed = values.set_index(["network", "layer"])
+    style.draw_intervals(axes, indexed, styles, layers, 0.12)
+    for network, line in styles.items():
+        ceiling = table[table["network"] == network].groupby("layer")["path_patches"].first()
+        color, label = line["color"], f"patches in the {network} network"
+        places = range(len(layers))
+        axes.plot(places, ceiling.reindex(layers), color=color, linewidth=1, label=label)
+    style.set_ticks(axes, layers)
+    axes.set_ylabel("similarity of the path to the\nmost similar patch (rank correlation)")
+    style.legend_below(figure, axes)
+    return figure
 
 
 def survival_by_layer(shares: Mapping[str, pd.DataFrame], *, title: str = "") -> Figure:
