@@ -19,7 +19,7 @@ from utils.networks import Model, layer_features
 from utils.networks.model import activations as read_activations
 from utils.progress import progress_bar
 
-_NMF = {"init": "nndsvda", "max_iter": 1000, "tol": 1e-5}
+_NMF = {"init": "nndsvda", "max_iter": 5000, "tol": 1e-5}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from utils.heatmaps.nuclei import (
     sharp_lime,
     type_effects,
 )
-from utils.heatmaps.placement import StretchedMaps
+from utils.heatmaps.placement import StretchedMaps, place
 from utils.heatmaps.pointing import MEASURES
 from utils.heatmaps.sanity import (
     ORDERS,
@@ -79,6 +79,7 @@ __all__ = [
     "repeatability",
     "sharp_lime",
     "stability",
+    "place",
     "stability_by_placement",
     "stream",
     "type_effects",

@@ -24,9 +24,23 @@ class StretchedMaps(UserWarning):
 def place(
     maps: np.ndarray, positions: Positions, size: Sequence[int], interpolation: str = "linear"
 ) -> np.ndarray:
-    """Interpolate maps, ``(n, h, w)``, to `size` pixels between the centres of their positions.
+    """Interpolate maps to pixels between the centres of their positions.
 
     Outside the outermost centres, the outermost values go on.
+
+    Parameters
+    ----------
+    maps : array, (n, h, w), float32
+    positions : pair of Axis
+        Of the layer, for patches of this size, from `networks.positions`.
+    size : (height, width)
+        In pixels.
+    interpolation : str
+        ``linear``, or another of `INTERPOLATIONS`.
+
+    Returns
+    -------
+    array, (n, height, width), float32
     """
     counts = tuple(axis.count for axis in positions)
     if maps.shape[1:] != counts:

@@ -12,11 +12,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from utils.networks.model import Model, activations
-from utils.optvis import objectives, transform
-from utils.optvis.recipes import Recipe
-from utils.optvis.render import Ascent
+from utils.optvis.recipes import Recipe, render_directions
 from utils.patches import PatchSet
-from utils.progress import progress_bar
 from utils.statistics import steady_scaler
 
 _COMPONENTS = 30  # principal ones, from which the plane is made
@@ -134,7 +131,7 @@ def render_atlas(
     power : float
         Power of the cosine, which keeps images from activating what else is strong.
     seed : int
-        Seed of all images: they start alike.
+        Seed of the first image.
 
     Returns
     -------
@@ -146,16 +143,8 @@ def render_atlas(
         vectors = atlas.vectors[name]
         known = np.isfinite(vectors).all(axis=-1)
         images[name] = np.ones((*known.shape, size, size, 3), np.float32)
-        if not known.any():
-            continue
-        targets = [objectives.direction(atlas.layer, v, power) for v in vectors[known]]
-        start = recipe.start(len(targets), size=size, seed=seed)
-        move = recipe.crops or transform.compose(transform.light())
-        ascent = Ascent(model, targets, start, move, recipe.optimizer())
-        total = len(ascent.batches) * sum(map(len, recipe.rates))
-        with progress_bar(total=total, desc=f"atlas, {name}", unit="step") as bar:
-            for rates in recipe.rates:
-                schedule = {"seed": seed, "rates": rates, "tick": bar.update}
-                ascent.run(targets, start, [len(rates)], **schedule)
-        images[name][known] = start().numpy()
+        if known.any():
+            about = {"size": size, "power": power, "seed": seed}
+            vectors = vectors[known]
+            images[name][known] = render_directions(model, atlas.layer, vectors, recipe, **about)
     return images

@@ -191,3 +191,43 @@ def render_chunk(
                 ascent.run(target[:count], images, [len(rates)], **schedule)
             rendered[name] = images().numpy()
     return rendered
+
+
+def render_directions(
+    model: Model,
+    layer: str,
+    vectors: np.ndarray,
+    recipe: Recipe,
+    *,
+    size: int = 128,
+    power: float = 2.0,
+    seed: int = 0,
+) -> np.ndarray:
+    """Render directions of a layer, such as means of activations or concepts.
+
+    Parameters
+    ----------
+    model : Model
+    layer : str
+    vectors : array, (N, C), float32
+    recipe : Recipe
+    size : int
+        Side of the images in pixels.
+    power : float
+        Power of the cosine, which keeps images from activating what else is strong.
+    seed : int
+        Seed of the first image (image i has ``seed + i``).
+
+    Returns
+    -------
+    array, (N, size, size, 3), float32 in [0, 1]
+    """
+    targets = [objectives.direction(layer, vector, power) for vector in vectors]
+    images = recipe.start(len(targets), size=size, seed=seed)
+    ascent = Ascent(model, targets, images, recipe.move(), recipe.optimizer())
+    total = len(ascent.batches) * sum(map(len, recipe.rates))
+    with progress_bar(total=total, desc=f"directions of {layer}", unit="step", leave=False) as bar:
+        for rates in recipe.rates:
+            schedule = {"seed": seed, "rates": rates, "tick": bar.update}
+            ascent.run(targets, images, [len(rates)], **schedule)
+    return images().numpy()

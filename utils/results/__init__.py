@@ -2,7 +2,7 @@
 
 from utils.results import figures
 from utils.results.all_channels import render_all_channels
-from utils.results.concepts import show_measures, show_r2, show_relevance
+from utils.results.concepts import show_discovered, show_measures, show_r2, show_relevance
 from utils.results.run import Results, Run, start
 from utils.results.saving import save_channels, save_nuclei, save_overlays, show_finetunings
 from utils.results.slides import (
@@ -22,6 +22,7 @@ __all__ = [
     "save_nuclei",
     "save_overlays",
     "save_slide",
+    "show_discovered",
     "show_finetunings",
     "show_measures",
     "show_r2",

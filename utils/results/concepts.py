@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from utils.patches import PatchSet
@@ -10,6 +11,7 @@ from utils.results.run import Run
 
 if TYPE_CHECKING:  # the pages, which draw nothing, need no TensorFlow
     from utils.concepts.analysis import Analysis
+    from utils.concepts.discovery import Concepts
 
 
 def show_measures(run: Run, name: str, measures: pd.DataFrame, patches: PatchSet) -> None:
@@ -77,3 +79,47 @@ def show_relevance(run: Run, name: str, analysis: "Analysis") -> None:
     run.show(figure, f"{name}_effects.png", alt, network=networks)
     wide = {"index": ["network", "concept"], "columns": ["layer"], "values": "br"}
     run.main.table(table, f"{name}_relevance.csv", alt, layout=wide)
+
+
+def show_discovered(
+    run: Run,
+    discovered: "Concepts",
+    maps: np.ndarray,
+    images: np.ndarray,
+    pictures: np.ndarray,
+    table: pd.DataFrame,
+) -> None:
+    """Show concepts without names, the most important first, and save them as ``discovered``.
+
+    Parameters
+    ----------
+    run : Run
+    discovered : Concepts, K of them
+    maps : array, (N, H, W, K), float32
+        How much of each concept there is in every pixel of the patches.
+    images : array, (N, H, W, 3), uint8
+    pictures : array, (K, h, w, 3), float32 in [0, 1]
+        Image that maximises each concept.
+    table : DataFrame, K rows
+        ``importance``, and ``name`` and ``correlation`` from `name_concepts`.
+    """
+    table = table.rename_axis("concept").sort_values("importance", ascending=False)
+    overlays, crops, texts = [], [], []
+    for concept, row in table.iterrows():
+        heat = maps[..., concept]
+        most = np.argsort(-heat.mean(axis=(1, 2)), kind="stable")[:2]
+        shares = heat[most] / max(heat[most].max(), 1e-12)
+        overlays.append(figures.overlay(images[most], shares, colormap="cividis"))
+        crops.append(discovered.best_crops(concept, 4))
+        texts.append(
+            f"{row['importance']:.0%} of the\nlog-odds'\nvariance\n\n"
+            f"{row['name']}\n{row['correlation']:+.2f}"
+        )
+    title = (
+        f"finetuned {run.backbone.title}, {discovered.layer}: concepts without names, with the\n"
+    )
+    title += "measure that each correlates with most"
+    figure = figures.discovered_concepts(pictures[table.index], crops, overlays, texts, title=title)
+    alt = f"non-negative factors of {discovered.layer}: image, crops, maps and importance of each"
+    run.show(figure, "discovered.jpg", alt, network="finetuned", layer=discovered.layer)
+    run.main.table(table.reset_index(), "discovered.csv", alt)

@@ -4,6 +4,7 @@ import numpy as np
 from utils.results.figures import (
     accentuations,
     atlas_by_network,
+    discovered_concepts,
     exemplars_beside,
     priors_by_network,
 )
@@ -72,3 +73,16 @@ def test_cells_are_framed_by_their_share_of_tumor():
     np.testing.assert_allclose(canvas[0, 36], matplotlib.colormaps["cividis"](1.0)[:3], atol=1e-6)
     np.testing.assert_allclose(canvas[10, 50], 0.5)
     assert (canvas[:, :36] == 1).all()
+
+
+def test_concepts_have_their_image_crops_and_maps():
+    pictures = np.arange(2)[:, None, None, None] * np.ones((1, 4, 4, 3), np.float32)
+    crops = [np.full((n, 5, 5, 3), n, np.uint8) for n in (4, 3)]
+    overlays = [np.full((2, 6, 6, 3), 40 + k, np.uint8) for k in range(2)]
+    figure = discovered_concepts(pictures, crops, overlays, ["first", "second"])
+    grid = np.reshape(figure.axes, (2, 7))
+    assert [axes.get_ylabel() for axes in grid[:, 0]] == ["first", "second"]
+    assert (grid[1, 0].images[0].get_array() == 1).all()
+    assert [len(axes.images) for axes in grid[1]] == [1, 1, 1, 1, 1, 1, 0]
+    assert (grid[0, 6].images[0].get_array() == 40).all()
+    assert grid[0, 5].get_title() == "where it lies"

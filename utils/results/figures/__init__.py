@@ -4,6 +4,7 @@
 from utils.results.figures.after_lucid import (
     accentuations,
     atlas_by_network,
+    discovered_concepts,
     exemplars_beside,
     priors_by_network,
 )

@@ -151,3 +151,42 @@ def atlas_by_network(
     scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), colormap)
     figure.colorbar(scale, ax=panels.tolist(), shrink=0.7, label="share of tumor (frame)")
     return figure
+
+
+def discovered_concepts(
+    pictures: np.ndarray,
+    crops: Sequence[np.ndarray],
+    overlays: Sequence[np.ndarray],
+    texts: Sequence[str],
+    *,
+    title: str = "",
+) -> Figure:
+    """Show concepts without names, one per row: its image, its crops, and where it lies in patches.
+
+    Parameters
+    ----------
+    pictures : array, (K, H, W, 3), float in [0, 1]
+    crops : sequence of array, (n, h, w, 3), uint8
+    overlays : sequence of array, (m, H, W, 3), uint8
+        Maps over the patches that have most of each concept.
+    texts : sequence of str
+        What is known of each.
+    title : str
+
+    Returns
+    -------
+    Figure
+    """
+    shown = [
+        [picture, *of_crops, *of_patches]
+        for picture, of_crops, of_patches in zip(pictures, crops, overlays, strict=True)
+    ]
+    columns = max(map(len, shown))
+    size = 1.15 * columns + 1.2, 1.3 * len(shown) + 0.6
+    figure, grid = style.panels(len(shown), columns, size, title, subplot_kw=style.BARE)
+    heads = {0: "image", 1: "crops with most of it", 1 + len(crops[0]): "where it lies"}
+    for row, (axes, images, text) in enumerate(zip(grid, shown, texts, strict=True)):
+        axes[0].set_ylabel(text, fontsize=7, rotation=0, ha="right", va="center")
+        for place, image in enumerate(images):
+            style.show_image(axes[place], image, "" if row else heads.get(place, ""))
+    return figure
