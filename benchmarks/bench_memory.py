@@ -71,7 +71,6 @@ def network(name):
             default_size=96,
             layers={"first": "first", "second": "second"},
             visualised_layers=("second",),
-            overview_layers=("second",),
             cam_layer="second",
             pretrained=lambda: ("", ""),
         )

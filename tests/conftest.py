@@ -56,7 +56,6 @@ def tiny_backbone() -> Backbone:
         default_size=16,
         layers={"early": "early_relu", "late": "late_relu"},
         visualised_layers=("early", "late"),
-        overview_layers=("late",),
         cam_layer="late",
         pretrained=_no_weights,
     )

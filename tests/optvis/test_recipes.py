@@ -57,6 +57,17 @@ def test_stages_go_on_from_each_other(tiny_model, monkeypatch):
     assert not np.allclose(linear["random"]["late"], rendered["random"]["late"], atol=1e-2)
 
 
+def test_early_layers_take_half_of_the_steps(tiny_model):
+    schedule = recipes.by_depth("fast", ["early", "middle", "late"], steps=5)
+    assert {k: len(v.rates[0]) for k, v in schedule.items()} == {"early": 3, "middle": 5, "late": 5}
+    channels = {"early": [1], "late": [2]}
+    both = recipes.render_channels({"x": tiny_model}, channels, schedule, size=16)["x"]
+    for layer, numbers in channels.items():
+        one = {layer: numbers}
+        alone = recipes.render_channels({"x": tiny_model}, one, schedule[layer], size=16)["x"]
+        np.testing.assert_array_equal(both[layer], alone[layer])
+
+
 def test_rendered_channels_beat_real_patches(sample, real_backbone):
     model = load_model("pretrained", real_backbone)
     layer = model.backbone.visualised_layers[1]

@@ -39,7 +39,6 @@ class Backbone:
     # the position of an anonymous Activation layer, which Keras numbers through the whole process.
     layers: Mapping[str, str | int]
     visualised_layers: tuple[str, ...]  # whose channels are visualised by default
-    overview_layers: tuple[str, ...]  # the fewer ones that Lucid renders by default
     cam_layer: str  # last analysis layer with spatial extent, the default of the heat maps
     pretrained: Callable[[], tuple[Path, str]]  # finds the ImageNet weights: file and origin
     # Layers at which heat maps are compared, from the middle to the last. They lie behind a ReLU,
@@ -119,8 +118,7 @@ INCEPTIONV3 = Backbone(
         "conv2d_4a": 4,
         **{f"mixed{block}": f"mixed{i}" for i, block in enumerate(_INCEPTION_BLOCKS)},
     },
-    visualised_layers=_names("mixed5b mixed5c mixed5d mixed6a mixed6e mixed7a mixed7b mixed7c"),
-    overview_layers=_names("mixed5b mixed5c mixed6a mixed6e mixed7a mixed7c"),
+    visualised_layers=_names("mixed5b mixed5c mixed6a mixed6e mixed7a mixed7c"),
     cam_layer="mixed7c",
     cam_layers=_names("mixed6a mixed7a mixed7c"),
     pretrained=partial(
@@ -149,10 +147,7 @@ DENSENET121 = Backbone(
         "dense4_8": "conv5_block8_concat",
         "dense4": "relu",
     },
-    visualised_layers=_names(
-        "dense1 transition1 dense2 transition2 dense3 transition3 dense4_8 dense4"
-    ),
-    overview_layers=_names("dense1 transition1 transition2 dense3 transition3 dense4"),
+    visualised_layers=_names("dense1 transition1 transition2 dense3 transition3 dense4"),
     cam_layer="dense4",
     cam_layers=_names("pool3_relu pool4_relu dense4"),  # the first two open the transitions
     pretrained=lambda: (assets.path("densenet", "model.weights.h5"), assets.origin("densenet")),
@@ -171,8 +166,7 @@ RESNET50 = Backbone(
     minimum_size=32,
     default_size=224,
     layers={name: name for name in ("conv1_relu", *_RESIDUAL)},
-    visualised_layers=_RESIDUAL,
-    overview_layers=tuple(_RESIDUAL[i] for i in (0, 1, 3, 4, 5, 7)),
+    visualised_layers=tuple(_RESIDUAL[i] for i in (0, 1, 3, 4, 5, 7)),
     cam_layer="conv5_block3_out",
     cam_layers=_names("conv3_block4_out conv4_block6_out conv5_block3_out"),
     bgr=True,

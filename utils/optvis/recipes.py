@@ -96,10 +96,30 @@ def named(name: str, *, steps: int = 128) -> Recipe:
     return recipes[name]
 
 
+def by_depth(name: str, layers: Sequence[str], *, steps: int = 128) -> dict[str, Recipe]:
+    """Return a recipe for each layer: the first half of the layers needs half of the steps only.
+
+    Parameters
+    ----------
+    name, steps
+        As in `named`.
+    layers : sequence of str
+        From input to output.
+
+    Returns
+    -------
+    dict of str to Recipe
+    """
+    fewer = named(name, steps=-(-steps // 2))
+    all_steps = named(name, steps=steps)
+    half = len(layers) // 2
+    return {layer: fewer if place < half else all_steps for place, layer in enumerate(layers)}
+
+
 def render_channels(
     models: Mapping[str, Model],
     channels: Mapping[str, Sequence[int]],
-    recipe: Recipe,
+    recipe: Recipe | Mapping[str, Recipe],
     *,
     size: int = 128,
     seed: int = 0,
@@ -117,7 +137,8 @@ def render_channels(
         Networks by name; those of one architecture share the graph of a layer.
     channels : mapping of str to sequence of int
         Channel numbers, by layer.
-    recipe : Recipe
+    recipe : Recipe, or mapping of str to Recipe
+        For all layers, or by layer.
     size, seed : int
         Side of the images in pixels; seed of each layer's first image (image i has ``seed + i``).
     batch_size : int
@@ -144,10 +165,11 @@ def render_channels(
         for start in range(0, len(numbers), CHANNELS):
             some = tuple(numbers[start : start + CHANNELS])
             counts = {name: min(max(n - start, 0), len(some)) for name, n in wanted.items()}
-            chunks.append((f"{layer} {start}", (layer, some, counts, seed + start)))
+            schedule = recipe if isinstance(recipe, Recipe) else recipe[layer]
+            chunks.append((f"{layer} {start}", (schedule, layer, some, counts, seed + start)))
     rendered = {name: {layer: [] for layer in channels} for name in models}
     bar = {"desc": "channels", "total": len(chunks), "disable": len(chunks) < 2}
-    shared = (models, recipe, size, options)
+    shared = (models, size, options)
     for name, images in over(render_chunk, chunks, shared=shared, **bar):
         for network, its_images in images.items():
             rendered[network][name.rsplit(" ", 1)[0]].append(its_images)
@@ -159,9 +181,9 @@ def render_channels(
 
 def render_chunk(
     models: Mapping[str, Model],
-    recipe: Recipe,
     size: int,
     options: Mapping[str, str | int],
+    recipe: Recipe,
     layer: str,
     numbers: Sequence[int],
     counts: Mapping[str, int],
