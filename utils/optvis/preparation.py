@@ -28,7 +28,7 @@ def prepare_network(
     if last_relus not in relus:
         raise ValueError(f"last_relus is {last_relus!r}; expected {', '.join(relus)}.")
     replacement = relus[last_relus]
-    network = model.submodel([n for n in layers if n != "logit"], logit="logit" in layers)
+    network = _measured(model, layers)
     folded, last = _foldable(network), _last_relus(network) if replacement else set()
     normalisations = {normalisation.name for normalisation in folded.values()}
 
@@ -49,15 +49,39 @@ def prepare_network(
         return args[0] if copy.name in normalisations else copy(*args, **kwargs)
 
     copy = keras.models.clone_model(network, clone_function=clone, call_function=call)
-    for layer in (layer for layer in copy.layers if layer.weights):
-        weights = network.get_layer(layer.name).get_weights()
-        if layer.name in folded:
-            weights = _fold(weights, folded[layer.name])
-        set_layer_weights(layer, weights)
+    _set_weights(copy, network, network)
     return copy
 
 
-def architecture(network: keras.Model) -> list:
+def exchange_weights(copy: keras.Model, old: Model, new: Model, layers: Sequence[str]) -> bool:
+    """Give the copy of one model the weights of another; False if its architecture differs."""
+    source, other = _measured(old, layers), _measured(new, layers)
+    if _architecture(source) != _architecture(other):
+        return False
+    _set_weights(copy, source, other)
+    return True
+
+
+def _measured(model: Model, layers: Sequence[str]) -> keras.Model:
+    """Cut a network at layers, or ``"logit"``."""
+    return model.submodel([n for n in layers if n != "logit"], logit="logit" in layers)
+
+
+def _set_weights(copy: keras.Model, source: keras.Model, other: keras.Model) -> None:
+    """Give the copy of `source` the weights of `other`, which may name its layers differently."""
+    twins = {
+        one.name: twin for one, twin in zip(source.layers, other.layers, strict=True) if one.weights
+    }
+    folded = _foldable(other)
+    for layer in (layer for layer in copy.layers if layer.weights):
+        twin = twins[layer.name]
+        weights = twin.get_weights()
+        if twin.name in folded:
+            weights = _fold(weights, folded[twin.name])
+        set_layer_weights(layer, weights)
+
+
+def _architecture(network: keras.Model) -> list:
     """Describe a network so that equal descriptions mean interchangeable lists of weights."""
     places = {id(operation.output): i for i, operation in enumerate(network.operations)}
     inputs = [
@@ -67,7 +91,8 @@ def architecture(network: keras.Model) -> list:
         (type(op), *(getattr(op, name, None) for name in ("strides", "padding", "pool_size")))
         for op in network.operations
     ]
-    return [inputs, types, [tuple(weight.shape) for weight in network.weights]]
+    # In the order of the layers, not of `weights`, by which a model is described.
+    return [inputs, types, [tuple(w.shape) for layer in network.layers for w in layer.weights]]
 
 
 def _foldable(network: keras.Model) -> dict[str, keras.Layer]:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import keras
 import numpy as np
@@ -15,7 +14,7 @@ from utils.optvis.crops import Crops
 from utils.optvis.measures import COUPLING
 from utils.optvis.objectives import INPUT, LOGIT, Objective, evaluate, select, tabulate
 from utils.optvis.param import Image, image
-from utils.optvis.preparation import architecture, prepare_network
+from utils.optvis.preparation import exchange_weights, prepare_network
 from utils.progress import progress_bar
 
 BATCH_SIZE = 32  # images per step; larger batches are not faster
@@ -136,9 +135,8 @@ class Ascent:
         size = images.batch if coupled else max(1, batch_size // move.count)
         self.batches = _batches(images.batch, -(-images.batch // -(-images.batch // size)))
         self._move, self._optimizer, self._transparency = move, optimizer, transparency
-        self._preprocesses = model.preprocesses
-        self._prepare = partial(prepare_network, layers=self.layers, **preparation)
-        self._network = self._prepare(model) if self.layers else None
+        self._model = model
+        self._network = prepare_network(model, self.layers, **preparation) if self.layers else None
         count = len(self.batches[0])
         self._variables = [tf.Variable(variable[:count]) for variable in images.variables]
         optimizer.build(self._variables)
@@ -176,12 +174,8 @@ class Ascent:
 
     def load(self, model: Model) -> bool:
         """Exchange the network for one of the same architecture; else do nothing, return False."""
-        copy = self._prepare(model)
-        same = architecture(copy) == architecture(self._network)
-        same &= model.preprocesses == self._preprocesses
-        if same:
-            self._network.set_weights(copy.get_weights())
-        return same
+        same = model.preprocesses == self._model.preprocesses
+        return same and exchange_weights(self._network, self._model, model, self.layers)
 
     def run(
         self,
