@@ -46,6 +46,10 @@ def test_images_unlike_any_patch_are_framed_and_the_title_says_so(pictures):
         [True, False],
     ]
     assert figure.get_suptitle().startswith("t\nframed")
+    everything = {(name, "a", number) for name in networks for number in (3, 40)}
+    figure = figures.channel_overview(networks, {"a": [3, 40]}, unlike=everything, title="t")
+    assert not any(axes.get_frame_on() for part in figure.subfigs for axes in part.axes)
+    assert figure.get_suptitle().startswith("t\nall of these images")
     patches = [np.zeros((1, 6, 6, 3), np.uint8)] * 2
     figure = figures.channels_with_patches(pictures[:2], patches, ["1", "2"], unlike=[False, True])
     assert [axes.get_frame_on() for axes in figure.axes] == [False, False, True, False]
@@ -152,7 +156,7 @@ def test_paths_are_drawn_by_network_with_patches_as_ceiling():
     columns = ["network", "layer", "channel", "path", "path_patches"]
     axes = figures.path_by_layer(pd.DataFrame(rows, columns=columns)).axes[0]
     drawn = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
-    assert list(drawn["patches in the random network"]) == [2, 2]
+    assert list(drawn["patches (random)"]) == [2, 2]
     means = {bar.get_label(): bar[0].get_ydata() for bar in axes.containers}
     assert list(means["pretrained"]) == pytest.approx([1.2, 1.2])
     assert list(means["random"]) == pytest.approx([0.2, 0.2])

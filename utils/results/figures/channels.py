@@ -13,6 +13,7 @@ from utils.statistics import mean_interval
 
 _UNLIKE = "#d55e00"
 _FRAMED = "\nframed: the image travels through the network unlike any patch"
+_ALL_UNLIKE = "\nall of these images travel through their network unlike any patch"
 
 
 def patchwork(
@@ -48,11 +49,11 @@ def channels_with_patches(
     montages = map(montage, patches)
     pictures = [picture for pair in zip(images, montages, strict=True) for picture in pair]
     texts = [text for name in titles for text in (name, "most exciting patches")]
-    title = f"{title}{_FRAMED if any(unlike) else ''}"
+    title, framed = _explain(title, list(unlike))
     figure = patchwork(pictures, texts, columns=2 * min(4, len(images)), title=title, cell=1.5)
     for axes in figure.axes[1::2]:
         axes.title.set_fontsize(7)
-    for axes, strange in zip(figure.axes[::2], unlike, strict=False):
+    for axes, strange in zip(figure.axes[::2], framed, strict=False):
         if strange:
             _frame(axes)
     return figure
@@ -73,7 +74,15 @@ def channel_overview(
     """
     count = max(map(len, channels.values()))
     figure = Figure((cell * count * len(networks) + 1.2, (cell + 0.2) * len(channels) + 0.6))
-    figure.suptitle(f"{title}{_FRAMED if unlike else ''}")
+    keys = [
+        (network, layer, number)
+        for network, rendered in networks.items()
+        for layer, numbers in channels.items()
+        for number, _ in zip(numbers, rendered[layer], strict=False)
+    ]
+    title, framed = _explain(title, [key in unlike for key in keys])
+    marked = {key for key, strange in zip(keys, framed, strict=True) if strange}
+    figure.suptitle(title)
     columns = figure.subfigures(1, len(networks), squeeze=False)[0]
     for column, (network, rendered) in zip(columns, networks.items(), strict=True):
         column.suptitle(network)
@@ -82,9 +91,16 @@ def channel_overview(
             row[0].set_ylabel(layer, fontsize=8)
             for axes, image, number in zip(row, rendered[layer], numbers, strict=False):
                 style.show_image(axes, image, f"{number}", fontsize=7, pad=2)
-                if (network, layer, number) in unlike:
+                if (network, layer, number) in marked:
                     _frame(axes)
     return figure
+
+
+def _explain(title: str, unlike: list[bool]) -> tuple[str, list[bool]]:
+    """Add to the title what frames mean; return it and what is framed: nothing where all would."""
+    if unlike and all(unlike):
+        return title + _ALL_UNLIKE, [False] * len(unlike)
+    return title + _FRAMED * any(unlike), unlike
 
 
 def _frame(axes: Axes) -> None:
@@ -127,7 +143,7 @@ def path_by_layer(table: pd.DataFrame, *, title: str = "") -> Figure:
 
     The table is that of `utils.optvis.complexity.achieved`, with what `belief.believe` adds.
     """
-    figure, ((axes,),) = style.panels(1, 1, (8, 3.8), title)
+    figure, ((axes,),) = style.panels(1, 1, (9, 4.2), title)
     layers = list(table["layer"].unique())
     rows = [
         (network, layer, values.mean(), *mean_interval(values.to_numpy()))
@@ -137,9 +153,9 @@ def path_by_layer(table: pd.DataFrame, *, title: str = "") -> Figure:
     styles = style.network_styles(table["network"].unique())
     indexed = values.set_index(["network", "layer"])
     style.draw_intervals(axes, indexed, styles, layers, 0.12)
-    for network, line in styles.items():
+    for network in (name for name in styles if name in style.NETWORK_STYLES):
         ceiling = table[table["network"] == network].groupby("layer")["path_patches"].first()
-        color, label = line["color"], f"patches in the {network} network"
+        color, label = styles[network]["color"], f"patches ({network})"
         places = range(len(layers))
         axes.plot(places, ceiling.reindex(layers), color=color, linewidth=1, label=label)
     style.set_ticks(axes, layers)

@@ -154,6 +154,6 @@ def draw_intervals(
 def legend_below(figure: Figure, axes: Axes, **options: Any) -> None:
     """Put the legend of one of the axes under the figure, in one row or two."""
     handles, labels = axes.get_legend_handles_labels()
-    rows = 1 if len(labels) < 8 else 2
+    rows = 1 if len(labels) < 7 else 2
     columns = -(-len(labels) // rows)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, **options)
