@@ -4,6 +4,7 @@ A graph of Lucid is built and optimised by one thread, in a quarter of the time;
 one is computed. What each computes is the same as alone, bit by bit.
 """
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -104,7 +105,13 @@ def _render(
     learning_rate: float = 0.05,
 ) -> np.ndarray:
     """Render one objective; call `tick` after each step, and stop if it says so."""
-    with tf1.Graph().as_default(), tf1.Session() as session:
+    threads = max(1, (os.cpu_count() or 1) // AT_ONCE)
+    config = tf1.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=threads,
+        use_per_session_threads=True,
+    )
+    with tf1.Graph().as_default(), tf1.Session(config=config) as session:
         with _BUILDING, deprecation.silence():
             state = np.random.get_state()
             try:
