@@ -104,8 +104,8 @@ def show_discovered(
         ``importance``, and ``name`` and ``correlation`` from `name_concepts`.
     """
     table = table.rename_axis("concept").sort_values("importance", ascending=False)
-    overlays, crops, texts = [], [], []
-    for concept, row in table.iterrows():
+    overlays, crops, texts, order = [], [], [], table.index.to_numpy(int)
+    for concept, (_, row) in zip(order, table.iterrows(), strict=True):
         heat = maps[..., concept]
         most = np.argsort(-heat.mean(axis=(1, 2)), kind="stable")[:2]
         shares = heat[most] / max(heat[most].max(), 1e-12)
@@ -119,7 +119,7 @@ def show_discovered(
         f"finetuned {run.backbone.title}, {discovered.layer}: concepts without names, with the\n"
     )
     title += "measure that each correlates with most"
-    figure = figures.discovered_concepts(pictures[table.index], crops, overlays, texts, title=title)
+    figure = figures.discovered_concepts(pictures[order], crops, overlays, texts, title=title)
     alt = f"non-negative factors of {discovered.layer}: image, crops, maps and importance of each"
     run.show(figure, "discovered.jpg", alt, network="finetuned", layer=discovered.layer)
     run.main.table(table.reset_index(), "discovered.csv", alt)
