@@ -68,7 +68,8 @@ def activation_atlas(
     together = np.concatenate([*drawn.values()])
     if len(together) < 4 * least:
         raise ValueError(f"{len(together)} positions are too few: give more patches, or positions.")
-    scaled = steady_scaler(together).transform(together)
+    # Within each network: what differs between positions lays out the plane, not between networks.
+    scaled = np.concatenate([steady_scaler(one).transform(one) for one in drawn.values()])
     components = min(_COMPONENTS, *scaled.shape)
     reduced = PCA(components, random_state=seed).fit_transform(scaled)
     perplexity = min(30.0, (len(reduced) - 1) / 3)
