@@ -70,6 +70,8 @@ def test_concepts_are_named_by_what_they_correlate_with():
     assert table["name"][0] == "contrast" and table["correlation"][0] == pytest.approx(1)
     assert table["name"][2] == "area" and table["correlation"][2] == pytest.approx(-1)
     assert abs(table["correlation"][1]) < 0.6
+    with pytest.raises(ValueError, match="columns of the same name: \\['area'\\]"):
+        name_concepts(maps, pd.concat([measures, measures[["area"]]], axis=1))
 
 
 def test_what_cannot_be_factorised_is_refused(tiny_classifier, patches):

@@ -195,9 +195,11 @@ def name_concepts(maps: np.ndarray, measures: pd.DataFrame) -> pd.DataFrame:
     DataFrame, one row per concept
         ``name``, and its rank ``correlation`` over patches.
     """
+    if twice := measures.columns[measures.columns.duplicated()].tolist():
+        raise ValueError(f"measures have columns of the same name: {twice}; rename them.")
     means = pd.DataFrame(maps.mean(axis=(1, 2)))
     both = pd.concat([means, measures.reset_index(drop=True)], axis=1)
     table = both.corr("spearman").loc[means.columns, measures.columns].fillna(0.0)
     names = table.abs().idxmax(axis=1)
     values = [table.loc[concept, name] for concept, name in names.items()]
-    return pd.DataFrame({"name": names, "correlation": values})
+    return pd.DataFrame({"name": names.to_list(), "correlation": values})
