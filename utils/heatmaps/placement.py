@@ -32,7 +32,7 @@ def place(
     ----------
     maps : array, (n, h, w), float32
     positions : pair of Axis
-        Of the layer, for patches of this size, from `networks.positions`.
+        The layer's, for patches of this size, from `networks.positions`.
     size : (height, width)
         In pixels.
     interpolation : str

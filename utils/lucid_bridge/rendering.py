@@ -1,7 +1,7 @@
 """Images rendered by Lucid, reproducibly, several graphs at once.
 
-A graph of Lucid is built and optimised by one thread, in a quarter of the time; meanwhile another
-one is computed. What each computes is the same as alone, bit by bit.
+A graph of Lucid is built and optimised by one thread; meanwhile another one is computed. What each
+computes is the same as alone, bit by bit.
 """
 
 import os

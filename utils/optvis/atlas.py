@@ -6,6 +6,7 @@ in the plane, and those of each cell of a grid are averaged, and rendered. Netwo
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -111,13 +112,7 @@ def _average(
 
 
 def render_atlas(
-    models: Mapping[str, Model],
-    atlas: Atlas,
-    recipe: Recipe,
-    *,
-    size: int = 64,
-    power: float = 2.0,
-    seed: int = 0,
+    models: Mapping[str, Model], atlas: Atlas, recipe: Recipe, *, size: int = 64, **options: Any
 ) -> dict[str, np.ndarray]:
     """Render the mean direction of each cell.
 
@@ -129,10 +124,8 @@ def render_atlas(
     recipe : Recipe
     size : int
         Side of the images in pixels.
-    power : float
-        Power of the cosine, which keeps images from activating what else is strong.
-    seed : int
-        Seed of the first image.
+    **options
+        ``power`` and ``seed``, as in `render_directions`.
 
     Returns
     -------
@@ -145,7 +138,6 @@ def render_atlas(
         known = np.isfinite(vectors).all(axis=-1)
         images[name] = np.ones((*known.shape, size, size, 3), np.float32)
         if known.any():
-            about = {"size": size, "power": power, "seed": seed}
-            vectors = vectors[known]
-            images[name][known] = render_directions(model, atlas.layer, vectors, recipe, **about)
+            about = model, atlas.layer, vectors[known], recipe
+            images[name][known] = render_directions(*about, size=size, **options)
     return images

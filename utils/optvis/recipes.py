@@ -97,7 +97,7 @@ def named(name: str, *, steps: int = 128) -> Recipe:
 
 
 def by_depth(name: str, layers: Sequence[str], *, steps: int = 128) -> dict[str, Recipe]:
-    """Return a recipe for each layer: the first half of the layers needs half of the steps only.
+    """Return a recipe for each layer: the first half of the layers takes half of the steps.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ def complexity_by_layer(
     """
     layers = table["layer"].unique()
     styles = style.network_styles(name for name in table["network"] if " - " not in name)
-    title = f"{title} (means and 95 % intervals over {table['n'].max()} channels)"
+    title = f"{title} (means and 95 % intervals over up to {table['n'].max()} channels)"
     figure, (grid,) = style.panels(1, len(measures), (9, 3.4), title)
     values = table.set_index(["measure", "network", "layer"])
     for axes, (measure, label) in zip(grid, measures.items(), strict=True):
