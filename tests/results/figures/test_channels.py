@@ -128,6 +128,10 @@ def test_survival_has_one_panel_per_network_asked():
         curves = {bars.get_label(): bars.lines[0].get_ydata(orig=False) for bars in axes.containers}
         np.testing.assert_allclose(curves["random"], [0.01, 0.11])
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["early", "late"]
+    reverse = table.replace({"images": {"pretrained": "finetuned"}})
+    figure = figures.survival_by_layer({"finetuned": table, "pretrained": reverse})
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(names) == ["finetuned", "pretrained", "random"]
 
 
 def test_survival_by_dose_has_one_curve_per_layer():

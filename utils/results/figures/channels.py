@@ -180,6 +180,10 @@ def survival_by_layer(shares: Mapping[str, pd.DataFrame], *, title: str = "") ->
         axes.set(title=f"{network} network, images of others")
         style.set_ticks(axes, layers)
     grid[0].set_ylabel("share of the excitation\nby the network's own images")
+    names = {name: None for table in shares.values() for name in table["images"]}
+    for name, line in style.network_styles(names).items():  # the panels show different networks
+        if name not in next(iter(shares.values()))["images"].to_numpy():
+            grid[0].errorbar([], [], [], label=name, **line)
     style.legend_below(figure, grid[0])
     return figure
 
